@@ -1,0 +1,19 @@
+//go:build !((linux || darwin) && (amd64 || arm64))
+
+package binding
+
+import (
+	"fmt"
+	"runtime"
+)
+
+func platformError() error {
+	return fmt.Errorf("%w: no backend library runs on %s/%s yet, only on linux and darwin with amd64 or arm64",
+		ErrUnsupported, runtime.GOOS, runtime.GOARCH)
+}
+
+func dlopen(string) (uintptr, error)  { return 0, platformError() }
+func dlsym(uintptr, string) uintptr   { return 0 }
+func call(uintptr, []uintptr) uintptr { return uintptr(StatusUnsupported) }
+func mapBlock(int) ([]byte, error)    { return nil, platformError() }
+func unmapBlock([]byte) error         { return nil }
