@@ -1,0 +1,124 @@
+package weights
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// DType is the type of a tensor's elements as it is stored.
+type DType uint8
+
+// The types of the safetensors format. Sub-byte types are packed, lowest bits first.
+const (
+	Invalid DType = iota
+	Bool
+	U8
+	I8
+	F8E5M2
+	F8E4M3
+	F8E8M0
+	F8E4M3FNUZ
+	F8E5M2FNUZ
+	I16
+	U16
+	F16
+	BF16
+	I32
+	U32
+	F32
+	C64
+	F64
+	I64
+	U64
+	F4
+	F6E2M3
+	F6E3M2
+)
+
+// dtypes has, for each type, its name in a safetensors header and its width.
+var dtypes = [...]struct {
+	name string
+	bits int
+}{
+	Invalid:    {"invalid", 0},
+	Bool:       {"BOOL", 8},
+	U8:         {"U8", 8},
+	I8:         {"I8", 8},
+	F8E5M2:     {"F8_E5M2", 8},
+	F8E4M3:     {"F8_E4M3", 8},
+	F8E8M0:     {"F8_E8M0", 8},
+	F8E4M3FNUZ: {"F8_E4M3FNUZ", 8},
+	F8E5M2FNUZ: {"F8_E5M2FNUZ", 8},
+	I16:        {"I16", 16},
+	U16:        {"U16", 16},
+	F16:        {"F16", 16},
+	BF16:       {"BF16", 16},
+	I32:        {"I32", 32},
+	U32:        {"U32", 32},
+	F32:        {"F32", 32},
+	C64:        {"C64", 64},
+	F64:        {"F64", 64},
+	I64:        {"I64", 64},
+	U64:        {"U64", 64},
+	F4:         {"F4", 4},
+	F6E2M3:     {"F6_E2M3", 6},
+	F6E3M2:     {"F6_E3M2", 6},
+}
+
+// Floats are the types that models compute with: what a [Need] accepts unless it says otherwise,
+// and what [ToFloat32] converts.
+var Floats = []DType{F32, F16, BF16, F64}
+
+var dtypeByName = func() map[string]DType {
+	m := make(map[string]DType, len(dtypes))
+	for d := Invalid + 1; int(d) < len(dtypes); d++ {
+		m[dtypes[d].name] = d
+	}
+	return m
+}()
+
+// ParseDType finds a type by its name in the safetensors format ("BF16"). ok is false for a name
+// that the format does not define.
+func ParseDType(name string) (d DType, ok bool) {
+	d, ok = dtypeByName[name]
+	return d, ok
+}
+
+// String is the type's name in the safetensors format.
+func (d DType) String() string {
+	if int(d) >= len(dtypes) {
+		return fmt.Sprintf("DType(%d)", uint8(d))
+	}
+	return dtypes[d].name
+}
+
+// Bits is the width of one element, 0 for no valid type.
+func (d DType) Bits() int {
+	if int(d) >= len(dtypes) {
+		return 0
+	}
+	return dtypes[d].bits
+}
+
+// Bytes is the size of a packed tensor of this shape. ok is false where it overflows 63 bits, a
+// dimension is negative or the bits do not fill whole bytes.
+//
+// The product runs from the outermost dimension and overflow counts even where a later dimension
+// is zero, as in the format's reference reader.
+func (d DType) Bytes(shape ...int) (size int64, ok bool) {
+	product := uint64(1)
+	multiply := func(n uint64) bool {
+		var high uint64
+		high, product = bits.Mul64(product, n)
+		return high == 0
+	}
+	for _, n := range shape {
+		if n < 0 || !multiply(uint64(n)) {
+			return 0, false
+		}
+	}
+	if d.Bits() == 0 || !multiply(uint64(d.Bits())) || product%8 != 0 {
+		return 0, false
+	}
+	return int64(product / 8), true
+}

@@ -1,0 +1,168 @@
+package weights
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Tensor is a tensor in memory, to be written.
+type Tensor struct {
+	Name  string
+	DType DType
+	Shape []int  // outermost first; empty: a scalar
+	Data  []byte // row-major, little-endian, as FromFloat32 makes it
+}
+
+// Write writes a safetensors file. The bytes depend on the tensors and the metadata only, not on
+// their order: tensors lie sorted by the width of their type, widest first, then by name, and the
+// header is padded with spaces so that the data begins at a multiple of 8. Every tensor is therefore
+// aligned to its own type.
+//
+// Errors, before anything is written: ErrFormat for a name that is empty, not UTF-8, taken twice or
+// reserved, more than 8 dimensions, data of another size than the shape says, metadata that is not
+// UTF-8, or a header over 100 MB. Then what w gives.
+func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
+	tensors = slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
+		return cmp.Or(cmp.Compare(b.DType.Bits(), a.DType.Bits()), strings.Compare(a.Name, b.Name))
+	})
+	header, err := formatHeader(tensors, metadata)
+	if err != nil {
+		return err
+	}
+	var length [8]byte
+	binary.LittleEndian.PutUint64(length[:], uint64(len(header)))
+	if _, err := w.Write(length[:]); err != nil {
+		return err
+	}
+	if _, err := w.Write(header); err != nil {
+		return err
+	}
+	for _, t := range tensors {
+		if _, err := w.Write(t.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteFile writes a safetensors file that appears under its name only when it is complete and on
+// the disk: a crash leaves what was there before. Errors: as Write, or what the file system gave.
+func WriteFile(path string, tensors []Tensor, metadata map[string]string) error {
+	// Beside the file, as a rename does not cross file systems; created like any new file, so that
+	// the user's umask decides who may read it.
+	dir, base := filepath.Split(path)
+	temp := filepath.Join(dir, fmt.Sprintf(".%s.%016x.tmp", base, rand.Uint64()))
+	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(writeSynced(file, tensors, metadata), file.Close())
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+func writeSynced(file *os.File, tensors []Tensor, metadata map[string]string) error {
+	buffered := bufio.NewWriterSize(file, 1<<20)
+	if err := Write(buffered, tensors, metadata); err != nil {
+		return err
+	}
+	if err := buffered.Flush(); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// formatHeader writes the JSON of sorted tensors, padded.
+func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
+	b := []byte{'{'}
+	if len(metadata) > 0 {
+		b = append(appendString(b, metadataKey), ":{"...)
+		for i, key := range slices.Sorted(maps.Keys(metadata)) {
+			if !utf8.ValidString(key) || !utf8.ValidString(metadata[key]) {
+				return nil, &FormatError{File: "safetensors", Reason: fmt.Sprintf("metadata %q is not UTF-8", key)}
+			}
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendString(b, key), ':')
+			b = appendString(b, metadata[key])
+		}
+		b = append(b, '}')
+	}
+	offset := int64(0)
+	var names keySet
+	for _, t := range tensors {
+		if fault := t.fault(); fault != "" {
+			return nil, &FormatError{File: "safetensors", Tensor: t.Name, Reason: fault}
+		}
+		if !names.add(t.Name) {
+			return nil, &FormatError{File: "safetensors", Tensor: t.Name, Reason: "the name comes twice"}
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, t.Name), ':')
+		b = fmt.Appendf(b, `{"dtype":"%s","shape":[`, t.DType)
+		for i, n := range t.Shape {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = fmt.Append(b, n)
+		}
+		b = fmt.Appendf(b, `],"data_offsets":[%d,%d]}`, offset, offset+int64(len(t.Data)))
+		offset += int64(len(t.Data))
+	}
+	b = append(b, '}')
+	for len(b)%8 != 0 { // the 8 bytes of the length before it change nothing
+		b = append(b, ' ')
+	}
+	if len(b) > maxHeader {
+		return nil, &FormatError{File: "safetensors", Reason: fmt.Sprintf("a header of %d bytes is over the limit of %d", len(b), maxHeader)}
+	}
+	return b, nil
+}
+
+// fault says what is wrong with a tensor by itself, or nothing.
+func (t *Tensor) fault() string {
+	size, ok := t.DType.Bytes(t.Shape...)
+	switch {
+	case t.Name == "" || t.Name == metadataKey || !utf8.ValidString(t.Name):
+		return "not a name that a tensor can have"
+	case len(t.Shape) > maxRank:
+		return fmt.Sprintf("more than %d dimensions", maxRank)
+	case !ok:
+		return fmt.Sprintf("%s %v does not make a number of bytes", t.DType, t.Shape)
+	case size != int64(len(t.Data)):
+		return fmt.Sprintf("%s %v takes %d bytes, there are %d", t.DType, t.Shape, size, len(t.Data))
+	}
+	return ""
+}
+
+// appendString appends s as a JSON string.
+func appendString(b []byte, s string) []byte {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false) // <image> stays readable
+	if err := e.Encode(s); err != nil {
+		panic(err) // a string can always be encoded, and a bytes.Buffer written
+	}
+	return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
+}
