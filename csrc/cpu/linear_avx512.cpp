@@ -1,0 +1,44 @@
+// linear_avx512.cpp: linear with AVX-512, tiles of 6 rows by 64 outputs: 24 vectors of sums, 4 of
+// weights, one of x spread over its lanes. Per k that is 24 fma (12 cycles on two ports) for 10
+// loads, so the ports and not the loads bound it. linear.cpp has the order of the sums.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "linear_avx512bf16.h"
+#include "ops.h"
+#include "weight.h"
+
+#include "target_avx512.h"
+
+#include "linear_tiles.h"
+#include "linear_kernels_avx512.h"
+
+namespace l3v::cpu {
+namespace {
+
+struct Avx512 : Avx512Kernels {
+  static constexpr bool kPairProducts = false;
+  static void round_pairs(const float*, int64_t, int64_t, int64_t, uint16_t*, int64_t) {}
+  static void tile_pairs(int64_t, const uint16_t*, int64_t, const char*, int64_t, float*, bool,
+                         const char*, int64_t) {}
+};
+
+}  // namespace
+
+void linear_avx512(const LinearArgs& a, Worker& w) {
+  if (a.compute == L3V_BF16 && processor().avx512_bf16) return linear_avx512bf16(a, w);
+  linear_tiles<Avx512>(a, w);
+}
+
+Workspace linear_workspace_avx512(const LinearArgs& a, int workers) {
+  if (a.compute == L3V_BF16 && processor().avx512_bf16) return linear_workspace_avx512bf16(a, workers);
+  return linear_tiles_workspace<Avx512>(a, workers);
+}
+
+}  // namespace l3v::cpu
+
+#include "target_end.h"
+#endif

@@ -1,0 +1,197 @@
+// linear_kernels_avx512.h: the tile kernels that linear_avx512.cpp and linear_avx512bf16.cpp hand
+// to linear_tiles.h. Included behind a target pragma.
+#ifndef L3V_CPU_LINEAR_KERNELS_AVX512_H
+#define L3V_CPU_LINEAR_KERNELS_AVX512_H
+
+#include <immintrin.h>
+
+#include "vecmath_avx512.h"
+#include "weight.h"
+
+namespace l3v::cpu {
+namespace {
+
+constexpr int kVectors = 4;  // of a panel
+
+// Widened weights of one k: w is the panel's column as stored.
+inline void load_f32(const float* w, __m512* out) {
+  for (int v = 0; v < kVectors; v++) out[v] = _mm512_loadu_ps(w + 16 * v);
+}
+inline void load_f16(const uint16_t* w, __m512* out) {
+  for (int v = 0; v < kVectors; v++)
+    out[v] = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + 16 * v)));
+}
+// A pair of columns: the low half of each lane is k, the high half k + 1.
+inline void load_bf16(const uint16_t* w, __m512* even, __m512* odd) {
+  const __m512i mask = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
+  for (int v = 0; v < kVectors; v++) {
+    const __m512i pair = _mm512_loadu_si512(w + 32 * v);
+    even[v] = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+    odd[v] = _mm512_castsi512_ps(_mm512_and_si512(pair, mask));
+  }
+}
+
+template <int R>
+inline void load_sums(const float* sums, bool first, __m512 (&acc)[R][kVectors]) {
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < kVectors; v++)
+      acc[r][v] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * kPanel + 16 * v);
+}
+template <int R>
+inline void store_sums(float* sums, const __m512 (&acc)[R][kVectors]) {
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(sums + r * kPanel + 16 * v, acc[r][v]);
+}
+
+template <int R>
+inline __attribute__((always_inline)) void add_products(const float* x, int64_t stride,
+                                                        const __m512* w,
+                                                        __m512 (&acc)[R][kVectors]) {
+#pragma GCC unroll 6
+  for (int r = 0; r < R; r++) {
+    const __m512 xr = _mm512_set1_ps(x[r * stride]);
+    for (int v = 0; v < kVectors; v++) acc[r][v] = _mm512_fmadd_ps(xr, w[v], acc[r][v]);
+  }
+}
+
+// sums [R, 64] += x [R, k] times the panel's block [k, 64].
+template <int R, int32_t dtype>
+void tile_of(const float* x, int64_t stride, const char* block, int64_t k, float* sums, bool first,
+             const char* ahead, int64_t ahead_bytes) {
+  __m512 acc[R][kVectors];
+  load_sums<R>(sums, first, acc);
+  const char* const ahead_end = ahead + ahead_bytes;
+  if (dtype == L3V_BF16) {
+    const uint16_t* w = reinterpret_cast<const uint16_t*>(block);
+    int64_t i = 0;
+    for (; i + 1 < k; i += 2, w += 2 * kPanel) {
+      __m512 even[kVectors], odd[kVectors];
+      load_bf16(w, even, odd);
+      add_products<R>(x + i, stride, even, acc);
+      add_products<R>(x + i + 1, stride, odd, acc);
+    }
+    if (i < k) {
+      __m512 even[kVectors], odd[kVectors];
+      load_bf16(w, even, odd);
+      add_products<R>(x + i, stride, even, acc);
+    }
+  } else if (dtype == L3V_F16) {
+    const uint16_t* w = reinterpret_cast<const uint16_t*>(block);
+    for (int64_t i = 0; i < k; i++, w += kPanel) {
+      __m512 wk[kVectors];
+      load_f16(w, wk);
+      add_products<R>(x + i, stride, wk, acc);
+    }
+  } else {
+    const float* w = reinterpret_cast<const float*>(block);
+    int64_t i = 0;
+    for (; i + 4 <= k; i += 4) {
+      if (ahead < ahead_end) _mm_prefetch(ahead, _MM_HINT_T1), ahead += 64;
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; u++, w += kPanel) {
+        __m512 wk[kVectors];
+        load_f32(w, wk);
+        add_products<R>(x + i + u, stride, wk, acc);
+      }
+    }
+    for (; i < k; i++, w += kPanel) {
+      __m512 wk[kVectors];
+      load_f32(w, wk);
+      add_products<R>(x + i, stride, wk, acc);
+    }
+  }
+  store_sums<R>(sums, acc);
+}
+
+struct Avx512Kernels {
+  static constexpr int64_t kTileRows = 6;
+  static constexpr int64_t kBlockTiles = 32;  // 192 rows
+  static constexpr int64_t kGroup = 4;
+  static constexpr int64_t kStep = 512;
+  static constexpr int64_t kDirectTiles = 2;
+  static constexpr bool kCopyX = true;
+
+  template <int32_t dtype>
+  static void tile_rows(int64_t rows, const float* x, int64_t stride, const char* block, int64_t k,
+                        float* sums, bool first, const char* ahead, int64_t ahead_bytes) {
+    switch (rows) {
+      case 1: return tile_of<1, dtype>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+      case 2: return tile_of<2, dtype>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+      case 3: return tile_of<3, dtype>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+      case 4: return tile_of<4, dtype>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+      case 5: return tile_of<5, dtype>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+      default: return tile_of<6, dtype>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+    }
+  }
+
+  static void tile(int64_t rows, const float* x, int64_t stride, int32_t dtype, const char* block,
+                   int64_t k, float* sums, bool first, const char* ahead, int64_t ahead_bytes) {
+    if (dtype == L3V_F32)
+      tile_rows<L3V_F32>(rows, x, stride, block, k, sums, first, ahead, ahead_bytes);
+    else if (dtype == L3V_F16)
+      tile_rows<L3V_F16>(rows, x, stride, block, k, sums, first, ahead, ahead_bytes);
+    else
+      tile_rows<L3V_BF16>(rows, x, stride, block, k, sums, first, ahead, ahead_bytes);
+  }
+
+  static void widen(int32_t dtype, const char* block, int64_t k, float* out) {
+    const uint16_t* w = reinterpret_cast<const uint16_t*>(block);
+    __m512 a[kVectors], b[kVectors];
+    if (dtype == L3V_F16) {
+      for (int64_t i = 0; i < k; i++, w += kPanel, out += kPanel) {
+        load_f16(w, a);
+        for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(out + 16 * v, a[v]);
+      }
+      return;
+    }
+    for (int64_t i = 0; i < k; i += 2, w += 2 * kPanel, out += 2 * kPanel) {
+      load_bf16(w, a, b);
+      for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(out + 16 * v, a[v]);
+      if (i + 1 < k)
+        for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(out + kPanel + 16 * v, b[v]);
+    }
+  }
+
+  // Sixteen floats rounded to bf16, in the low halves of the lanes.
+  static __m512i round(__m512 x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i tie = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), tie);
+    up = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), bits,
+                              _mm512_set1_epi32(0x400000));
+    return _mm512_srli_epi32(up, 16);
+  }
+
+  static void copy_x(const float* x, int64_t stride, int64_t rows, int64_t k, bool to_bf16, float* out,
+                     int64_t out_stride) {
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t i = 0; i < k; i += 16) {
+        const __mmask16 m = k - i < 16 ? static_cast<__mmask16>((1u << (k - i)) - 1) : 0xffff;
+        __m512 v = _mm512_maskz_loadu_ps(m, x + r * stride + i);
+        if (to_bf16) v = _mm512_castsi512_ps(_mm512_slli_epi32(round(v), 16));
+        _mm512_storeu_ps(out + r * out_stride + i, v);
+      }
+  }
+
+  static void finish(const LinearArgs& a, int64_t row, int64_t rows, int64_t column,
+                     const float* sums) {
+    const int64_t count = a.weight->rows - column < kPanel ? a.weight->rows - column : kPanel;
+    const float* bias = a.bias ? a.bias.f32() + column : nullptr;
+    for (int64_t r = 0; r < rows; r++) {
+      const float* residual = a.residual ? a.residual.f32(row + r) + column : nullptr;
+      float* out = a.out.f32(row + r) + column;
+      for (int64_t i = 0; i < count; i += 16) {
+        const __mmask16 m = count - i < 16 ? static_cast<__mmask16>((1u << (count - i)) - 1) : 0xffff;
+        __m512 y = _mm512_loadu_ps(sums + r * kPanel + i);
+        if (bias != nullptr) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(m, bias + i));
+        y = vactivate(y, a.activation);
+        if (residual != nullptr) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(m, residual + i));
+        _mm512_mask_storeu_ps(out + i, m, y);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace l3v::cpu
+#endif

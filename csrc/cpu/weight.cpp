@@ -1,0 +1,152 @@
+#include "weight.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "float16.h"
+
+namespace l3v::cpu {
+namespace {
+
+constexpr int64_t kAlign = 64;
+
+struct Layout {
+  int64_t column_bytes, panel_bytes, bytes;
+};
+
+// False when the size does not fit 64 bits.
+bool layout_of(int32_t dtype, int64_t rows, int64_t cols, Layout* out) {
+  const int64_t panels = rows / kPanel + (rows % kPanel != 0);
+  const int64_t columns = dtype == L3V_BF16 ? cols + (cols & 1) : cols;
+  out->column_bytes = kPanel * (dtype == L3V_F32 ? 4 : 2);
+  return cols < INT64_MAX && !__builtin_mul_overflow(columns, out->column_bytes, &out->panel_bytes) &&
+         !__builtin_mul_overflow(panels, out->panel_bytes, &out->bytes) &&
+         !__builtin_add_overflow(out->bytes, kAlign, &out->bytes);
+}
+
+// Where element (row, k) lies, in elements of the panel data.
+inline int64_t f32_or_f16_index(int64_t row, int64_t k) { return k * kPanel + row; }
+inline int64_t bf16_index(int64_t row, int64_t k) { return (k / 2 * kPanel + row) * 2 + (k & 1); }
+
+// Walks rows [first, first + rows) in pieces that lie in one panel and are short enough along k
+// that the piece's side of the panel stays in the first cache while its rows are gone through:
+// each(panel, row in panel, rows, k, columns).
+template <class Each>
+void for_pieces(const PackedWeight& w, int64_t first, int64_t rows, Each each) {
+  constexpr int64_t kColumns = 64;
+  for (int64_t row = first; row < first + rows;) {
+    const int64_t lane = row % kPanel, count = std::min(kPanel - lane, first + rows - row);
+    for (int64_t k = 0; k < w.cols; k += kColumns)
+      each(row / kPanel, lane, row - first, count, k, std::min(kColumns, w.cols - k));
+    row += count;
+  }
+}
+
+}  // namespace
+
+PackedWeight::~PackedWeight() {
+  std::free(memory);
+  if (ledger != nullptr) ledger->give(bytes);
+}
+
+Status weight_plan(int32_t dtype, int64_t rows, int64_t cols, int64_t* bytes) {
+  Layout layout;
+  if (!layout_of(dtype, rows, cols, &layout))
+    return fail(L3V_INVALID_ARGUMENT, "weight of %lld x %lld: its bytes do not fit 64 bits",
+                static_cast<long long>(rows), static_cast<long long>(cols));
+  *bytes = layout.bytes;
+  return {};
+}
+
+Status weight_create(int32_t dtype, int64_t rows, int64_t cols, Ledger* ledger,
+                     std::unique_ptr<Weight>* out) {
+  Layout layout;
+  if (!layout_of(dtype, rows, cols, &layout)) return weight_plan(dtype, rows, cols, &layout.bytes);
+  std::unique_ptr<PackedWeight> w(new (std::nothrow) PackedWeight);
+  if (w == nullptr) return fail(L3V_OUT_OF_MEMORY, "weight: no memory for its description");
+  if (Status s = ledger->take(layout.bytes, "weight"); !s.ok()) return s;
+  w->ledger = ledger;
+  w->bytes = layout.bytes;
+  w->dtype = dtype;
+  w->rows = rows;
+  w->cols = cols;
+  w->column_bytes = layout.column_bytes;
+  w->panel_bytes = layout.panel_bytes;
+  // calloc hands out large blocks as fresh zero pages, touched only when the rows are written.
+  w->memory = std::calloc(static_cast<size_t>(layout.bytes), 1);
+  if (w->memory == nullptr)
+    return fail(L3V_OUT_OF_MEMORY, "weight of %lld x %lld: the system has no %lld bytes left",
+                static_cast<long long>(rows), static_cast<long long>(cols),
+                static_cast<long long>(layout.bytes));
+  const uintptr_t start = reinterpret_cast<uintptr_t>(w->memory);
+  w->data = static_cast<char*>(w->memory) + (kAlign - start % kAlign) % kAlign;
+  *out = std::move(w);
+  return {};
+}
+
+void weight_write(Weight* weight, int64_t first, int64_t rows, const void* src) {
+  PackedWeight& w = *static_cast<PackedWeight*>(weight);
+  const char* from = static_cast<const char*>(src);  // of any alignment: memcpy reads it
+  const int64_t size = w.dtype == L3V_F32 ? 4 : 2;
+  for_pieces(w, first, rows, [&](int64_t panel, int64_t lane, int64_t row, int64_t count, int64_t k,
+                                 int64_t columns) {
+    char* to = w.data + panel * w.panel_bytes;
+    for (int64_t r = 0; r < count; r++) {
+      const char* line = from + ((row + r) * w.cols + k) * size;
+      if (w.dtype == L3V_F32) {
+        char* p = to + f32_or_f16_index(lane + r, k) * 4;
+        for (int64_t i = 0; i < columns; i++) std::memcpy(p + i * kPanel * 4, line + i * 4, 4);
+      } else if (w.dtype == L3V_F16) {
+        char* p = to + f32_or_f16_index(lane + r, k) * 2;
+        for (int64_t i = 0; i < columns; i++) std::memcpy(p + i * kPanel * 2, line + i * 2, 2);
+      } else {
+        char* p = to + bf16_index(lane + r, k) * 2;  // k is even here
+        for (int64_t i = 0; i < columns / 2; i++) std::memcpy(p + i * kPanel * 4, line + i * 4, 4);
+        if (columns & 1) std::memcpy(p + columns / 2 * kPanel * 4, line + (columns - 1) * 2, 2);
+      }
+    }
+  });
+}
+
+void weight_read(const Weight* weight, int64_t first, int64_t rows, void* dst) {
+  const PackedWeight& w = packed(weight);
+  char* to = static_cast<char*>(dst);
+  const int64_t size = w.dtype == L3V_F32 ? 4 : 2;
+  for_pieces(w, first, rows, [&](int64_t panel, int64_t lane, int64_t row, int64_t count, int64_t k,
+                                 int64_t columns) {
+    const char* from = w.data + panel * w.panel_bytes;
+    for (int64_t r = 0; r < count; r++) {
+      char* line = to + ((row + r) * w.cols + k) * size;
+      if (w.dtype == L3V_F32) {
+        const char* p = from + f32_or_f16_index(lane + r, k) * 4;
+        for (int64_t i = 0; i < columns; i++) std::memcpy(line + i * 4, p + i * kPanel * 4, 4);
+      } else if (w.dtype == L3V_F16) {
+        const char* p = from + f32_or_f16_index(lane + r, k) * 2;
+        for (int64_t i = 0; i < columns; i++) std::memcpy(line + i * 2, p + i * kPanel * 2, 2);
+      } else {
+        const char* p = from + bf16_index(lane + r, k) * 2;
+        for (int64_t i = 0; i < columns / 2; i++) std::memcpy(line + i * 4, p + i * kPanel * 4, 4);
+        if (columns & 1) std::memcpy(line + (columns - 1) * 2, p + columns / 2 * kPanel * 4, 2);
+      }
+    }
+  });
+}
+
+void weight_row(const PackedWeight& w, int64_t row, float* out) {
+  const char* panel = w.at(row / kPanel, 0);
+  const int64_t lane = row % kPanel;
+  if (w.dtype == L3V_F32) {
+    const float* p = reinterpret_cast<const float*>(panel);
+    for (int64_t k = 0; k < w.cols; k++) out[k] = p[f32_or_f16_index(lane, k)];
+  } else if (w.dtype == L3V_F16) {
+    const uint16_t* p = reinterpret_cast<const uint16_t*>(panel);
+    for (int64_t k = 0; k < w.cols; k++) out[k] = widen_f16(p[f32_or_f16_index(lane, k)]);
+  } else {
+    const uint16_t* p = reinterpret_cast<const uint16_t*>(panel);
+    for (int64_t k = 0; k < w.cols; k++) out[k] = widen_bf16(p[bf16_index(lane, k)]);
+  }
+}
+
+}  // namespace l3v::cpu
