@@ -1,7 +1,6 @@
 package weights
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -183,24 +182,21 @@ type Slot struct {
 	cp   Checkpoint
 }
 
-// ErrNotChecked: a slot was read before Check, or its optional tensor is absent.
-var ErrNotChecked = errors.New("tensor is not bound")
-
 // Present says whether the tensor is there.
 func (s *Slot) Present() bool { return s.Name != "" }
 
-// Read begins reading the tensor. Errors: ErrNotChecked, or as [Checkpoint] Rows.
+// Read begins reading the tensor. Errors: ErrNotBound, or as [Checkpoint] Rows.
 func (s *Slot) Read() (*Rows, error) {
 	if !s.Present() {
-		return nil, ErrNotChecked
+		return nil, ErrNotBound
 	}
 	return s.cp.Rows(s.Name)
 }
 
-// Float32 reads the whole tensor. Errors: ErrNotChecked, or as [ReadFloat32].
+// Float32 reads the whole tensor. Errors: ErrNotBound, or as [ReadFloat32].
 func (s *Slot) Float32() ([]float32, error) {
 	if !s.Present() {
-		return nil, ErrNotChecked
+		return nil, ErrNotBound
 	}
 	return ReadFloat32(s.cp, s.Name)
 }

@@ -25,6 +25,8 @@ var (
 	ErrUnsupportedDType = errors.New("unsupported tensor type")
 	// ErrUnexpectedTensor: the checkpoint holds tensors that the model does not know.
 	ErrUnexpectedTensor = errors.New("unexpected tensor")
+	// ErrNotBound: a slot was read before its binder's Check, or its optional tensor is absent.
+	ErrNotBound = errors.New("tensor is not bound")
 	// ErrConfig: a JSON config lacks a key, or a value is not one that can be used.
 	ErrConfig = errors.New("bad config")
 )

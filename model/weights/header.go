@@ -148,7 +148,7 @@ func checkLayout(file string, entries []entry, dataBytes int64) error {
 		}
 		size, ok := e.dtype.Bytes(e.shape...)
 		if !ok {
-			return fail("%s %v does not make a number of bytes", e.dtype, e.shape)
+			return fail("%s %v has no size in whole bytes below 2^63", e.dtype, e.shape)
 		}
 		if e.end-e.begin != size {
 			return fail("%s %v takes %d bytes, its range %d to %d has %d", e.dtype, e.shape, size, e.begin, e.end, e.end-e.begin)

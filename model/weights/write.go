@@ -149,7 +149,7 @@ func (t *Tensor) fault() string {
 	case len(t.Shape) > maxRank:
 		return fmt.Sprintf("more than %d dimensions", maxRank)
 	case !ok:
-		return fmt.Sprintf("%s %v does not make a number of bytes", t.DType, t.Shape)
+		return fmt.Sprintf("%s %v has no size in whole bytes below 2^63", t.DType, t.Shape)
 	case size != int64(len(t.Data)):
 		return fmt.Sprintf("%s %v takes %d bytes, there are %d", t.DType, t.Shape, size, len(t.Data))
 	}
