@@ -45,14 +45,25 @@ func (b block) text() string {
 
 // put copies a params struct into the block and writes its size into its first field.
 func put[T any](b block, p *T) {
-	*(*T)(b.params()) = *p
-	*(*uint32)(b.params()) = uint32(unsafe.Sizeof(*p))
+	to := (*T)(b.params())
+	*to = *p
+	*structSize(to) = uint32(unsafe.Sizeof(*p))
 }
+
+// structSize is the first field of every struct that crosses but the view.
+func structSize[T any](p *T) *uint32 { return (*uint32)(unsafe.Pointer(p)) }
 
 // result prepares the result area for a T and returns it.
 func result[T any](b block) *T {
 	r := (*T)(b.results())
 	var zero T
 	*r = zero
+	return r
+}
+
+// ask prepares the result area for a struct that says its own size.
+func ask[T any](b block) *T {
+	r := result[T](b)
+	*structSize(r) = uint32(unsafe.Sizeof(*r))
 	return r
 }

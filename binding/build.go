@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -165,7 +166,10 @@ func workFolder(target string) (string, error) {
 }
 
 func build(ctx context.Context, sources fs.FS, backend, target string, o BuildOptions) error {
+	var output sync.Mutex
 	say := func(format string, args ...any) {
+		output.Lock()
+		defer output.Unlock()
 		if o.Output != nil {
 			fmt.Fprintf(o.Output, format+"\n", args...)
 		}
@@ -196,7 +200,7 @@ func build(ctx context.Context, sources fs.FS, backend, target string, o BuildOp
 		objects[i] = strings.ReplaceAll(file, "/", "-") + ".o"
 		group.Go(func() error {
 			say("compile %s", file)
-			return compilerRun(groupCtx, dir, compiler, flags.compile, "-Iinclude", "-I.", "-c", file, "-o", objects[i])
+			return compilerRun(groupCtx, dir, compiler, flags.compile, "-Iinclude", "-c", file, "-o", objects[i])
 		})
 	}
 	if err := group.Wait(); err != nil {

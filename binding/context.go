@@ -40,8 +40,8 @@ type Context struct {
 	out    *byte
 	closed bool
 
-	life      sync.RWMutex // held by Cancel while it uses handle, by Close while it ends it
-	cancelled bool         // by Close: handle is gone
+	life sync.RWMutex // Cancel holds it while it uses the handle
+	gone bool         // set by Close: the handle may not be used any more
 }
 
 // NewContext makes a context. Close it when done.
@@ -93,7 +93,7 @@ func (c *Context) Close() error {
 		return nil
 	}
 	c.life.Lock()
-	c.cancelled = true
+	c.gone = true
 	c.life.Unlock()
 	c.closed = true
 	c.args[0] = c.handle
@@ -115,7 +115,7 @@ func (c *Context) Close() error {
 func (c *Context) Cancel() error {
 	c.life.RLock()
 	defer c.life.RUnlock()
-	if c.cancelled {
+	if c.gone {
 		return closedError(symCancel.op())
 	}
 	// Not through c.args, which belongs to the call that may be running.
@@ -247,14 +247,13 @@ func (c *Context) failure(s symbol, status Status) error {
 	if status != StatusBadValue {
 		return err
 	}
-	fault := &FaultError{Err: err}
-	found := result[DeviceStatus](c.block)
-	found.structSize = uint32(unsafe.Sizeof(*found))
+	found := ask[DeviceStatus](c.block)
 	c.args[0], c.args[1] = c.handle, c.block.address(blockResults)
-	if Status(int32(call(c.lib.functions[symDeviceStatusRead], c.args[:2]))) == StatusOK {
-		fault.DeviceStatus = *found
+	if Status(int32(call(c.lib.functions[symDeviceStatusRead], c.args[:2]))) != StatusOK {
+		return err
 	}
-	return fault
+	found.structSize = 0
+	return &FaultError{Err: err, DeviceStatus: *found}
 }
 
 // lastError copies the text of the context's newest failure, cut to what the block holds.
@@ -288,12 +287,12 @@ func read[T any](c *Context, s symbol) (T, error) {
 		return zero, err
 	}
 	defer c.mu.Unlock()
-	out := result[T](c.block)
-	*(*uint32)(unsafe.Pointer(out)) = uint32(unsafe.Sizeof(*out))
+	out := ask[T](c.block)
 	c.args[1] = c.block.address(blockResults)
 	if err := c.call(s, 2); err != nil {
 		return zero, err
 	}
+	*structSize(out) = 0 // a value of ours has none
 	return *out, nil
 }
 

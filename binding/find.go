@@ -120,7 +120,7 @@ func Find(backend, explicit string) (l *Library, tried []Candidate, err error) {
 		}
 	}
 	e := &NotFoundError{Backend: backend, Tried: tried}
-	if backend == Auto || backend == "cpu" {
+	if explicit == "" && (backend == Auto || backend == "cpu") {
 		e.Command = BuildCommand("cpu")
 	}
 	return nil, tried, e
@@ -209,5 +209,6 @@ func (c *Candidate) open(refuseEmulated bool) (*Library, error) {
 	if refuseEmulated && l.capabilities.Emulated {
 		return nil, &LoadError{Path: c.Path, Err: fmt.Errorf("%w: it is emulated on the CPU, and only picked by name", ErrUnsupported)}
 	}
+	c.Backend = name
 	return l, nil
 }

@@ -3,11 +3,12 @@ package binding
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"unsafe"
 )
@@ -56,14 +57,14 @@ func open(path string) (*Library, error) {
 	path = filepath.Clean(path)
 	hash, err := hashFile(path)
 	if err != nil {
+		if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+			err = pathErr.Err // the path stands in LoadError
+		}
 		return nil, fmt.Errorf("%w: %w", ErrNoLibrary, err)
 	}
-	if err := checkReplaced(path, hash); err != nil {
-		return nil, err
-	}
-	handle, err := dlopen(path)
+	handle, err := load(path, hash)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoLibrary, err)
+		return nil, err
 	}
 	b, err := newBlock()
 	if err != nil {
@@ -178,8 +179,7 @@ func (l *Library) probe(b block, device int) (Capabilities, error) {
 	if err := fitsInt32("probe", "device", device); err != nil {
 		return Capabilities{}, err
 	}
-	out := result[capabilities](b)
-	out.structSize = uint32(unsafe.Sizeof(*out))
+	out := ask[capabilities](b)
 	b.mem[blockText] = 0
 	status := Status(int32(call(l.functions[symProbe], []uintptr{
 		uintptr(int32(device)), b.address(blockResults), b.address(blockText), blockBytes - blockText,
@@ -210,22 +210,24 @@ func hashFile(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// opened holds the hash under which each path was first loaded. The system's loader goes by the
-// path: asked again after the file was replaced, it would hand out the old code in silence.
-var opened struct {
+// loaded holds the hash of the file behind each path that this process loaded. The system's
+// loader goes by the path: asked again after the file was replaced, it would hand out the old
+// code in silence.
+var loaded = struct {
 	sync.Mutex
 	hashes map[string]string
-}
+}{hashes: map[string]string{}}
 
-func checkReplaced(path, hash string) error {
-	opened.Lock()
-	defer opened.Unlock()
-	if first, ok := opened.hashes[path]; ok && first != hash {
-		return fmt.Errorf("%w: the file was replaced since this process loaded it; a restart picks up the new one", ErrNoLibrary)
+func load(path, hash string) (handle uintptr, err error) {
+	loaded.Lock()
+	defer loaded.Unlock()
+	if first, ok := loaded.hashes[path]; ok && first != hash {
+		return 0, fmt.Errorf("%w: the file was replaced since this process loaded it, which only a restart can pick up", ErrNoLibrary)
 	}
-	if opened.hashes == nil {
-		opened.hashes = map[string]string{}
+	handle, err = dlopen(path)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrNoLibrary, err)
 	}
-	opened.hashes[strings.Clone(path)] = hash
-	return nil
+	loaded.hashes[path] = hash
+	return handle, nil
 }
