@@ -140,6 +140,7 @@ const (
 	symCancel
 	symSynchronize
 	symCountersRead
+	symMeasurePeak
 	symDeviceStatusRead
 	symBufferAlloc
 	symBufferFree
@@ -189,6 +190,7 @@ var symbolNames = [symbolCount]string{
 	symCancel:           "l3v_cancel",
 	symSynchronize:      "l3v_synchronize",
 	symCountersRead:     "l3v_counters_read",
+	symMeasurePeak:      "l3v_measure_peak",
 	symDeviceStatusRead: "l3v_device_status_read",
 	symBufferAlloc:      "l3v_buffer_alloc",
 	symBufferFree:       "l3v_buffer_free",

@@ -86,6 +86,8 @@ func TestP83EachSignatureCrossesWhole(t *testing.T) {
 		require.Equal(t, id, text(t, close()))
 	}
 	require.Equal(t, id, text(t, e.Close()))
+	_, _, err = c.MeasurePeak(-5, BF16, low, -0.125)
+	require.Equal(t, fmt.Sprint("-5 3 ", low, " -0.125"), text(t, err))
 	require.Equal(t, "synchronize", text(t, c.Synchronize()))
 	require.Equal(t, "capture_begin", text(t, c.BeginCapture()))
 	require.Equal(t, "capture_abort", text(t, c.AbortCapture()))
@@ -104,6 +106,9 @@ func TestP83EachSignatureCrossesWhole(t *testing.T) {
 	elapsed, err := start.Since(start)
 	require.NoError(t, err)
 	require.Equal(t, -1500*time.Millisecond, elapsed)
+	perSecond, perCycle, err := real.MeasurePeak(PeakCompute, F32, 0, 0.5)
+	require.NoError(t, err)
+	require.Equal(t, [2]float64{2, -0.25}, [2]float64{perSecond, perCycle})
 	require.NoError(t, real.BeginCapture())
 	graph, err := real.EndCapture(GraphIO{In: buffer, InBytes: 4, Out: buffer, OutOffset: 4, OutBytes: 2})
 	require.NoError(t, err)
@@ -292,6 +297,7 @@ func TestP88Close(t *testing.T) {
 		"synchronize":  c.Synchronize,
 		"cancel":       c.Cancel,
 		"counters":     func() error { _, err := c.Counters(); return err },
+		"peak":         func() error { _, _, err := c.MeasurePeak(PeakCompute, F32, 0, 1); return err },
 		"status":       func() error { _, err := c.DeviceStatus(); return err },
 		"new buffer":   func() error { _, err := c.NewBuffer(1); return err },
 		"new weight":   func() error { _, err := c.NewWeight(F32, 1, 1); return err },

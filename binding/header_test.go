@@ -143,6 +143,7 @@ func TestConstantsEqualTheHeaders(t *testing.T) {
 		"L3V_CAP_EMULATED": capEmulated, "L3V_CAP_CAPTURE": capCapture, "L3V_CAP_BATCH_INVARIANT": capBatchInvariant,
 		"L3V_FAULT_NONE": int(FaultNone), "L3V_FAULT_TOKEN_ID": int(FaultTokenID), "L3V_FAULT_ROW_INDEX": int(FaultRowIndex),
 		"L3V_FAULT_PAGE": int(FaultPage), "L3V_FAULT_POSITION": int(FaultPosition), "L3V_FAULT_OFFSETS": int(FaultOffsets),
+		"L3V_PEAK_COMPUTE": int(PeakCompute), "L3V_PEAK_READ": int(PeakRead),
 		"L3V_FAULT_NOT_FINITE": int(FaultNotFinite),
 	}
 	for name, value := range constants {

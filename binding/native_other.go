@@ -15,5 +15,8 @@ func platformError() error {
 func dlopen(string) (uintptr, error)  { return 0, platformError() }
 func dlsym(uintptr, string) uintptr   { return 0 }
 func call(uintptr, []uintptr) uintptr { return uintptr(StatusUnsupported) }
-func mapBlock(int) ([]byte, error)    { return nil, platformError() }
-func unmapBlock([]byte) error         { return nil }
+func callMeasurePeak(_, _ uintptr, _, _ int32, _ int64, _ float64, _, _ uintptr) int32 {
+	return int32(StatusUnsupported)
+}
+func mapBlock(int) ([]byte, error) { return nil, platformError() }
+func unmapBlock([]byte) error      { return nil }

@@ -31,6 +31,13 @@ func call(fn uintptr, args []uintptr) uintptr {
 	return result
 }
 
+// callMeasurePeak is call for l3v_measure_peak, whose double among integers needs the slower way.
+func callMeasurePeak(fn, ctx uintptr, kind, dtype int32, bytes int64, seconds float64, perSecond, perCycle uintptr) int32 {
+	var f func(ctx uintptr, kind, dtype int32, bytes int64, seconds float64, perSecond, perCycle uintptr) int32
+	purego.RegisterFunc(&f, fn)
+	return f(ctx, kind, dtype, bytes, seconds, perSecond, perCycle)
+}
+
 // mapBlock is memory outside the Go heap, zeroed and aligned to a page.
 func mapBlock(bytes int) ([]byte, error) {
 	return syscall.Mmap(-1, 0, bytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)

@@ -172,6 +172,11 @@ l3v_status l3v_counters_read(l3v_context* c, l3v_counters* out) {
   if (out->struct_size != sizeof *out) return L3V_INVALID_ARGUMENT;
   return out->entries = c->entries, out->objects = c->alive, L3V_OK;
 }
+l3v_status l3v_measure_peak(l3v_context* c, int32_t kind, int32_t dtype, int64_t bytes, double seconds,
+                            double* per_second, double* per_cycle) {
+  ENTER("%d %d %lld %g", (int)kind, (int)dtype, I(bytes), seconds);
+  return *per_second = seconds * 4, *per_cycle = -0.25, L3V_OK;
+}
 l3v_status l3v_device_status_read(l3v_context* c, l3v_device_status* out) {
   (void)c;
   if (out->struct_size != sizeof *out) return L3V_INVALID_ARGUMENT;
