@@ -3,6 +3,7 @@ package weights
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -66,7 +67,11 @@ func (e *CheckError) Error() string {
 	list(plural(len(e.Missing), "missing tensor", "missing tensors"), e.Missing)
 	list("wrong shape:", shapes)
 	list("unsupported type:", types)
-	list(plural(len(e.Unexpected), "unexpected tensor", "unexpected tensors"), e.Unexpected)
+	var unexpected []string // the one list whose names come from the file and not from the model's code
+	for _, name := range e.Unexpected {
+		unexpected = append(unexpected, strings.Trim(strconv.Quote(name), `"`))
+	}
+	list(plural(len(e.Unexpected), "unexpected tensor", "unexpected tensors"), unexpected)
 	return joinFiles(e.Files) + ": " + strings.Join(parts, "; ")
 }
 

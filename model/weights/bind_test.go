@@ -204,3 +204,19 @@ func TestPatterns(t *testing.T) {
 		require.Equal(t, c.want, matches(c.pattern, c.name), "%q %q", c.pattern, c.name)
 	}
 }
+
+func TestErrorTexts(t *testing.T) {
+	cp := toy(t, map[string][]int{"a": {1}}, map[string][]int{"b": {1}}, map[string][]int{"c\n\x1b": {1}}, map[string][]int{"d": {1}})
+	_, err := cp.Tensor("x")
+	require.EqualError(t, err, "1.safetensors, 2.safetensors, ... 4.safetensors: missing tensor: x", "many shards are not listed")
+	report, err := Check(cp, nil, []string{"a", "b", "d"})
+	require.NoError(t, err)
+	require.EqualError(t, report.RefuseUnexpected(), `1.safetensors, 2.safetensors, ... 4.safetensors: unexpected tensor c\n\x1b`,
+		"a name from a file does not reach the terminal as it is")
+
+	ints, err := one(raw(`{"i":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}`, 0, 0, 0, 0))
+	require.NoError(t, err)
+	_, err = ReadFloat32(ints, "i")
+	require.EqualError(t, err, `m.safetensors: tensor "i": type I32 cannot be used here`)
+	require.EqualError(t, ToFloat32(nil, nil, I32), "no conversion for values of type I32")
+}
