@@ -110,15 +110,14 @@ void row_of(const float* x, const char* w, int64_t k, float* sums, bool first) {
 struct Avx2 {
   static constexpr bool kPairProducts = false;
   static constexpr int64_t kTileRows = 6;
-  static constexpr int64_t kBlockTiles = 32;
-  static constexpr int64_t kGroup = 4;
-  static constexpr int64_t kStep = 512;
-  static constexpr int64_t kDirectTiles = 2;
-  static constexpr bool kCopyX = false;
+  static constexpr int64_t kBlockTiles = 21;
+  static constexpr int64_t kGroup = 8;
+  static constexpr int64_t kStep = 256;
+  static constexpr int64_t kFewTiles = 2;
 
   static void round_pairs(const float*, int64_t, int64_t, int64_t, uint16_t*, int64_t) {}
   static void tile_pairs(int64_t, const uint16_t*, int64_t, const char*, int64_t, float*, bool,
-                         const char*, int64_t) {}
+                         const Ahead&) {}
 
   template <int32_t dtype>
   static void tile_rows(int64_t rows, const float* x, int64_t stride, const char* block, int64_t k,
@@ -138,7 +137,7 @@ struct Avx2 {
   }
 
   static void tile(int64_t rows, const float* x, int64_t stride, int32_t dtype, const char* block,
-                   int64_t k, float* sums, bool first, const char*, int64_t) {
+                   int64_t k, float* sums, bool first, const Ahead&) {
     if (dtype == L3V_F32)
       tile_rows<L3V_F32>(rows, x, stride, block, k, sums, first);
     else if (dtype == L3V_F16)

@@ -13,8 +13,8 @@
 
 #include "target_avx512.h"
 
-#include "linear_tiles.h"
 #include "linear_kernels_avx512.h"
+#include "linear_tiles.h"
 
 namespace l3v::cpu {
 namespace {
@@ -23,7 +23,7 @@ struct Avx512 : Avx512Kernels {
   static constexpr bool kPairProducts = false;
   static void round_pairs(const float*, int64_t, int64_t, int64_t, uint16_t*, int64_t) {}
   static void tile_pairs(int64_t, const uint16_t*, int64_t, const char*, int64_t, float*, bool,
-                         const char*, int64_t) {}
+                         const Ahead&) {}
 };
 
 }  // namespace

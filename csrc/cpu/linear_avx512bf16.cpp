@@ -15,20 +15,20 @@
 
 #include "target_avx512bf16.h"
 
-#include "linear_tiles.h"
 #include "linear_kernels_avx512.h"
+#include "linear_tiles.h"
 
 namespace l3v::cpu {
 namespace {
 
 template <int R>
 void tile_pairs_of(const uint16_t* x, int64_t stride, const char* block, int64_t k, float* sums,
-                   bool first, const char* ahead, int64_t ahead_bytes) {
+                   bool first, Ahead ahead) {
   __m512 acc[R][kVectors];
   load_sums<R>(sums, first, acc);
-  const char* const ahead_end = ahead + ahead_bytes;
   for (int64_t i = 0; i < k; i += 2, block += 4 * kPanel) {
-    if (ahead < ahead_end) _mm_prefetch(ahead, _MM_HINT_T1), ahead += 64;
+    if (ahead.stream) fetch_ahead(block, 4);
+    if (ahead.line < ahead.end) _mm_prefetch(ahead.line, _MM_HINT_T1), ahead.line += 64;
     __m512bh w[kVectors];
     for (int v = 0; v < kVectors; v++)
       w[v] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(block + 64 * v));
@@ -60,14 +60,14 @@ struct Avx512Bf16 : Avx512Kernels {
   }
 
   static void tile_pairs(int64_t rows, const uint16_t* x, int64_t stride, const char* block, int64_t k,
-                         float* sums, bool first, const char* ahead, int64_t ahead_bytes) {
+                         float* sums, bool first, const Ahead& ahead) {
     switch (rows) {
-      case 1: return tile_pairs_of<1>(x, stride, block, k, sums, first, ahead, ahead_bytes);
-      case 2: return tile_pairs_of<2>(x, stride, block, k, sums, first, ahead, ahead_bytes);
-      case 3: return tile_pairs_of<3>(x, stride, block, k, sums, first, ahead, ahead_bytes);
-      case 4: return tile_pairs_of<4>(x, stride, block, k, sums, first, ahead, ahead_bytes);
-      case 5: return tile_pairs_of<5>(x, stride, block, k, sums, first, ahead, ahead_bytes);
-      default: return tile_pairs_of<6>(x, stride, block, k, sums, first, ahead, ahead_bytes);
+      case 1: return tile_pairs_of<1>(x, stride, block, k, sums, first, ahead);
+      case 2: return tile_pairs_of<2>(x, stride, block, k, sums, first, ahead);
+      case 3: return tile_pairs_of<3>(x, stride, block, k, sums, first, ahead);
+      case 4: return tile_pairs_of<4>(x, stride, block, k, sums, first, ahead);
+      case 5: return tile_pairs_of<5>(x, stride, block, k, sums, first, ahead);
+      default: return tile_pairs_of<6>(x, stride, block, k, sums, first, ahead);
     }
   }
 };

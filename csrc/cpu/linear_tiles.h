@@ -5,13 +5,19 @@
 // The product [rows, outputs] is cut into tasks of at most kBlockTiles tiles of kTileRows rows by
 // kGroup panels of 64 outputs, which the workers claim. Inside a task the sum over k is cut into
 // blocks of at most kStep:
-//   for each block of k:      x [block rows, kStep] and one panel's [kStep, 64] stay in the L2 cache
-//     for each panel:         16-bit weights are widened once for all tiles when there are several
+//   for each block of k:      x [block rows, kStep] lies copied in the L2 cache
+//     for each panel:         its [kStep, 64] weights come to L2; 16-bit ones are widened once
 //       for each tile:        registers hold [kTileRows, 64] sums; x and weights stream from L1 and L2
+// One tile runs at the speed of the fma ports when all it reads is in L2; memory is several times
+// slower than that even for a block used by 20 tiles. So each tile, while it computes, fetches its
+// share of what comes next: lines of the next block of weights, and rows of the next block of x.
+// x is copied because rows of 4096 floats, as they are, fall on the same few cache sets.
+//
 // Between blocks of k the sums rest in scratch as the floats they are, so an output is one chain
 // of fma over k whatever the cut (see linear.cpp), and the cut may follow rows and workers freely.
-// Few rows are one tile: then a panel is read once, front to back, which is what bounds a product
-// with one row.
+//
+// Few rows (at most kFewTiles tiles) are bound by reading the weights from memory: then tasks are
+// single panels, read front to back once, and 16-bit weights are widened in registers.
 #ifndef L3V_CPU_LINEAR_TILES_H
 #define L3V_CPU_LINEAR_TILES_H
 
@@ -21,76 +27,107 @@
 namespace l3v::cpu {
 namespace {
 
+// What a tile fetches while it computes.
+struct Ahead {
+  bool stream;              // its own weights, some way ahead of where it reads
+  const char *line, *end;   // else this range, to L2, a line now and then
+};
+
 // How a product is cut. All counts are at least one.
 struct Cut {
+  bool few;                                // bound by reading the weights
   int64_t tiles, row_blocks, block_tiles;  // block_tiles: the most in one row block
   int64_t groups, group_panels;            // group_panels: the most in one group
   int64_t steps, step;                     // blocks of k, and the columns of each but the last
 };
 
 inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <class Set>
 Cut cut_of(const LinearArgs& a, int workers) {
-  const int64_t panels = div_up(a.weight->rows, kPanel);
+  const int64_t panels = div_up(a.weight->rows, kPanel), cols = a.weight->cols;
   Cut c;
   c.tiles = div_up(a.rows, Set::kTileRows);
+  c.few = c.tiles <= Set::kFewTiles;
   c.row_blocks = div_up(c.tiles, Set::kBlockTiles);
-  c.groups = div_up(panels, Set::kGroup);
-  // Several tasks for each worker let a slow core take fewer. One tile has nothing to share
-  // between panels, so its tasks are single panels.
-  if (c.tiles == 1) c.groups = panels;
+  c.groups = c.few ? panels : div_up(panels, Set::kGroup);
+  // Several tasks for each worker, so that a slow core takes fewer.
   const int64_t wanted = workers == 1 ? 1 : 4 * static_cast<int64_t>(workers);
-  if (c.row_blocks * c.groups < wanted && c.groups < panels) {
-    c.groups = div_up(wanted, c.row_blocks);
-    if (c.groups > panels) c.groups = panels;
-  }
-  if (c.row_blocks * c.groups < wanted) {
-    c.row_blocks = div_up(wanted, c.groups);
-    if (c.row_blocks > c.tiles) c.row_blocks = c.tiles;
-  }
+  if (c.row_blocks * c.groups < wanted) c.groups = at_most(panels, div_up(wanted, c.row_blocks));
+  if (c.row_blocks * c.groups < wanted) c.row_blocks = at_most(c.tiles, div_up(wanted, c.groups));
   c.block_tiles = div_up(c.tiles, c.row_blocks);
   c.group_panels = div_up(panels, c.groups);
-  // Multiples of 16 columns: blocks begin on whole cache lines of x, and pairs stay pairs.
-  c.steps = c.tiles == 1 ? 1 : div_up(a.weight->cols, Set::kStep);
-  c.step = div_up(div_up(a.weight->cols, c.steps), 16) * 16;
-  c.steps = div_up(a.weight->cols, c.step);
+  // One tile needs nothing of k again. Multiples of 16 columns: blocks begin on whole cache lines,
+  // and pairs stay pairs.
+  c.steps = c.tiles == 1 ? 1 : div_up(cols, Set::kStep);
+  c.step = div_up(div_up(cols, c.steps), 16) * 16;
+  c.steps = div_up(cols, c.step);
   return c;
 }
 
-// This worker's scratch, in bytes from its start.
-struct Scratch {
-  int64_t sums, x, widened, bytes;
+// What a task does with x and the weights on their way to the tiles.
+struct Form {
+  bool pairs;   // the tiles take x as pairs of bf16
+  bool copy_x;  // x goes through scratch
+  bool widen;   // 16-bit weights go through scratch as floats
 };
 
 template <class Set>
-bool copies_x(const LinearArgs& a) {
-  return Set::kCopyX || a.compute == L3V_BF16;
-}
-template <class Set>
-bool widens(const LinearArgs& a, const Cut& c) {
-  return a.weight->dtype != L3V_F32 && c.block_tiles > Set::kDirectTiles &&
-         !(Set::kPairProducts && a.compute == L3V_BF16);
+Form form_of(const LinearArgs& a, const Cut& c) {
+  Form f;
+  f.pairs = Set::kPairProducts && a.compute == L3V_BF16;
+  f.copy_x = !c.few || a.compute == L3V_BF16;
+  f.widen = !f.pairs && !c.few && a.weight->dtype != L3V_F32;
+  return f;
 }
 
+// A worker's scratch: bytes from its start, and the floats between rows of the copy of x. 16 more
+// than a block is wide: a power of two would put its rows on the same cache sets.
+struct Scratch {
+  int64_t sums, x[2], widened, bytes, x_stride;
+};
+
 template <class Set>
-Scratch scratch_of(const LinearArgs& a, const Cut& c) {
+Scratch scratch_of(const Cut& c, const Form& f) {
   Scratch s;
   const int64_t rows = c.block_tiles * Set::kTileRows;
+  s.x_stride = c.step + 16;
+  const int64_t x_bytes = f.copy_x ? rows * s.x_stride * (f.pairs ? 2 : 4) : 0;
   s.sums = 0;
-  s.x = s.sums + rows * c.group_panels * kPanel * 4;
-  s.widened = s.x + (copies_x<Set>(a) ? rows * (c.step + 16) * 4 : 0);
-  s.bytes = s.widened + (widens<Set>(a, c) ? c.step * kPanel * 4 : 0);
+  s.x[0] = s.sums + rows * c.group_panels * kPanel * 4;
+  s.x[1] = s.x[0] + (c.steps > 1 ? x_bytes : 0);
+  s.widened = s.x[1] + x_bytes;
+  s.bytes = s.widened + (f.widen ? c.step * kPanel * 4 : 0);
   return s;
 }
 
 template <class Set>
 Workspace linear_tiles_workspace(const LinearArgs& a, int workers) {
-  return {scratch_of<Set>(a, cut_of<Set>(a, workers)).bytes, 0};
+  const Cut c = cut_of<Set>(a, workers);
+  return {scratch_of<Set>(c, form_of<Set>(a, c)).bytes, 0};
+}
+
+// Columns [k0, k0 + k) of `rows` rows of x from `row` on, to `out` in the form that the tiles take.
+template <class Set>
+void copy_rows_of_x(const LinearArgs& a, const Form& f, int64_t row, int64_t rows, int64_t k0,
+                    int64_t k, int64_t out_stride, char* out) {
+  const float* x = a.x.f32(row) + k0;
+  if (f.pairs)
+    Set::round_pairs(x, a.x.stride, rows, k, reinterpret_cast<uint16_t*>(out), out_stride);
+  else
+    Set::copy_x(x, a.x.stride, rows, k, a.compute == L3V_BF16, reinterpret_cast<float*>(out),
+                out_stride);
+}
+
+inline void prefetch_rows_of_x(const LinearArgs& a, int64_t row, int64_t rows, int64_t k0, int64_t k) {
+  for (int64_t r = row; r < row + rows; r++)
+    for (int64_t i = 0; i < k; i += 16) __builtin_prefetch(a.x.f32(r) + k0 + i);
 }
 
 template <class Set>
-void linear_task(const LinearArgs& a, const Cut& c, const Scratch& s, char* scratch, int64_t task) {
+void linear_task(const LinearArgs& a, const Cut& c, const Form& f, const Scratch& s, char* scratch,
+                 int64_t task) {
   const PackedWeight& w = packed(a.weight);
   const int64_t row_block = task % c.row_blocks, group = task / c.row_blocks;
   const int64_t tile0 = row_block * c.tiles / c.row_blocks,
@@ -99,52 +136,63 @@ void linear_task(const LinearArgs& a, const Cut& c, const Scratch& s, char* scra
   // Tile t holds rows first_row(t) .. first_row(t + 1) - 1: sizes differ by one at most.
   const auto first_row = [&](int64_t t) { return t * a.rows / c.tiles; };
   const int64_t row0 = first_row(tile0), rows = first_row(tile1) - row0;
-  const bool copy = copies_x<Set>(a), pairs = Set::kPairProducts && a.compute == L3V_BF16;
-  const bool widen = widens<Set>(a, c);
+  const int64_t turns = (panel1 - panel0) * (tile1 - tile0);  // tiles computed for a block of k
   float* const sums = reinterpret_cast<float*>(scratch + s.sums);
-  char* const x_copy = scratch + s.x;
-  float* const widened = reinterpret_cast<float*>(scratch + s.widened);
+  const int64_t x_size = f.pairs ? 2 : 4;
 
   for (int64_t step = 0; step < c.steps; step++) {
-    const int64_t k0 = step * c.step, left = w.cols - k0, k = left < c.step ? left : c.step;
-    // x of the block: element (r, k) at x + (r * x_stride + k) * x_size.
+    const bool last = step + 1 == c.steps;
+    const int64_t k0 = step * c.step, k = at_most(c.step, w.cols - k0);
+    const int64_t next_k0 = k0 + k, next_k = last ? 0 : at_most(c.step, w.cols - next_k0);
+    // Element (r, i) of the block of x lies at x + (r * x_stride + i) * x_size.
     const char* x = reinterpret_cast<const char*>(a.x.f32(row0) + k0);
-    int64_t x_stride = a.x.stride, x_size = 4;
-    if (copy) {
-      // 16 more than the block is wide, so that rows of a power of two do not share cache sets.
-      x_stride = c.step + 16;
-      x = x_copy;
-      if (pairs) {
-        x_size = 2;
-        Set::round_pairs(a.x.f32(row0) + k0, a.x.stride, rows, k, reinterpret_cast<uint16_t*>(x_copy),
-                         x_stride);
-      } else {
-        Set::copy_x(a.x.f32(row0) + k0, a.x.stride, rows, k, a.compute == L3V_BF16,
-                    reinterpret_cast<float*>(x_copy), x_stride);
-      }
+    int64_t x_stride = a.x.stride;
+    char* next_x = nullptr;  // where the next block's copy goes, if it is made on the way
+    if (f.copy_x) {
+      if (step == 0)
+        copy_rows_of_x<Set>(a, f, row0, rows, k0, k, s.x_stride, scratch + s.x[0]);
+      x = scratch + s.x[step & 1];
+      x_stride = s.x_stride;
+      if (!last) next_x = scratch + s.x[(step + 1) & 1];
     }
+
+    int64_t turn = 0;
     for (int64_t panel = panel0; panel < panel1; panel++) {
       const char* block = w.at(panel, k0);
-      // The block of weights that comes next, to be brought near while this one is used.
-      const char* ahead = panel + 1 < panel1 ? w.at(panel + 1, k0)
-                          : step + 1 < c.steps ? w.at(panel0, k0 + c.step)
-                                               : block;
-      const int64_t ahead_bytes = div_up(k * w.column_bytes, (tile1 - tile0) * 64) * 64;
-      if (widen) Set::widen(w.dtype, block, k, widened);
-      for (int64_t t = tile0; t < tile1; t++) {
+      const char* next = panel + 1 < panel1 ? w.at(panel + 1, k0) : last ? nullptr : w.at(panel0, next_k0);
+      const int64_t next_bytes = (panel + 1 < panel1 ? k : next_k) * w.column_bytes;
+      const char* weights = block;
+      int32_t dtype = w.dtype;
+      if (f.widen) {
+        weights = scratch + s.widened;
+        dtype = L3V_F32;
+        Set::widen(w.dtype, block, k, reinterpret_cast<float*>(scratch + s.widened));
+      }
+      for (int64_t t = tile0; t < tile1; t++, turn++) {
         const int64_t first = first_row(t), count = first_row(t + 1) - first;
-        float* tile_sums = sums + ((panel - panel0) * rows + first - row0) * kPanel;
+        float* const tile_sums = sums + ((panel - panel0) * rows + first - row0) * kPanel;
         const char* tile_x = x + (first - row0) * x_stride * x_size;
-        const char* tile_ahead = ahead + (t - tile0) * ahead_bytes;
-        if (pairs)
-          Set::tile_pairs(count, reinterpret_cast<const uint16_t*>(tile_x), x_stride, block, k,
-                          tile_sums, step == 0, tile_ahead, ahead_bytes);
+        // The first of few tiles reads its weights from memory, and fetches them itself.
+        Ahead ahead{c.few && t == tile0, nullptr, nullptr};
+        if (!c.few && next != nullptr) {
+          const int64_t share = div_up(next_bytes, (tile1 - tile0) * 64) * 64, at = (t - tile0) * share;
+          ahead.line = next + at_most(at, next_bytes);
+          ahead.end = next + at_most(at + share, next_bytes);
+        }
+        if (f.pairs)
+          Set::tile_pairs(count, reinterpret_cast<const uint16_t*>(tile_x), x_stride, weights, k,
+                          tile_sums, step == 0, ahead);
         else
-          Set::tile(count, reinterpret_cast<const float*>(tile_x), x_stride,
-                    widen ? static_cast<int32_t>(L3V_F32) : w.dtype,
-                    widen ? reinterpret_cast<const char*>(widened) : block, k, tile_sums, step == 0,
-                    tile_ahead, ahead_bytes);
-        if (step + 1 == c.steps) Set::finish(a, first, count, panel * kPanel, tile_sums);
+          Set::tile(count, reinterpret_cast<const float*>(tile_x), x_stride, dtype, weights, k,
+                    tile_sums, step == 0, ahead);
+        if (last) Set::finish(a, first, count, panel * kPanel, tile_sums);
+        if (next_x != nullptr) {
+          const int64_t from = turn * rows / turns, to = (turn + 1) * rows / turns,
+                        then = at_most((turn + 2) * rows / turns, rows);
+          copy_rows_of_x<Set>(a, f, row0 + from, to - from, next_k0, next_k, s.x_stride,
+                              next_x + from * s.x_stride * x_size);
+          prefetch_rows_of_x(a, row0 + to, then - to, next_k0, next_k);
+        }
       }
     }
   }
@@ -153,9 +201,10 @@ void linear_task(const LinearArgs& a, const Cut& c, const Scratch& s, char* scra
 template <class Set>
 void linear_tiles(const LinearArgs& a, Worker& w) {
   const Cut c = cut_of<Set>(a, w.count);
-  const Scratch s = scratch_of<Set>(a, c);
+  const Form f = form_of<Set>(a, c);
+  const Scratch s = scratch_of<Set>(c, f);
   for (int64_t task; (task = w.claim(c.row_blocks * c.groups)) >= 0;)
-    linear_task<Set>(a, c, s, w.scratch, task);
+    linear_task<Set>(a, c, f, s, w.scratch, task);
 }
 
 }  // namespace
