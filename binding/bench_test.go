@@ -47,6 +47,7 @@ func BenchmarkCall(b *testing.B) {
 		name string
 		call func() error
 	}{
+		{"call=bare/args=0", func() error { call(c.lib.functions[symABIVersion], nil); return nil }}, // no lock, no context
 		{"call=synchronize/args=1", c.Synchronize},
 		{"call=linear/args=2", func() error { return c.Linear(p) }},
 		{"call=replay/args=8", func() error { _, err := g.Replay(1, in, out); return err }},
@@ -59,5 +60,14 @@ func BenchmarkCall(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkCachePath is the digest of the sources, which each search takes once a backend.
+func BenchmarkCachePath(b *testing.B) {
+	for b.Loop() {
+		if _, err := CachePath("cpu"); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -77,6 +77,9 @@ func sourceHash(sources fs.FS, backend string) (string, error) {
 // Errors: ErrUnsupported for a backend whose sources this module does not have, a sentence that
 // says what to install when there is no compiler, the compiler's own words when it fails.
 func BuildBackend(ctx context.Context, backend string, o BuildOptions) (string, error) {
+	if err := platformError(); err != nil {
+		return "", err
+	}
 	if _, err := backendNames(backend); err != nil {
 		return "", err
 	}

@@ -104,8 +104,12 @@ func libraryExt() string {
 //
 // A named backend never falls back to another, and Auto never picks an emulated one, unless an
 // explicit path names its file. Tried lists every candidate looked at, also beside a library.
-// The error is a [*NotFoundError], or ErrUnsupported for a name that is no backend.
+// The error is a [*NotFoundError], or ErrUnsupported for a name that is no backend
+// and on a system for which there are none.
 func Find(backend, explicit string) (l *Library, tried []Candidate, err error) {
+	if err := platformError(); err != nil {
+		return nil, nil, err
+	}
 	tried, err = Candidates(backend, explicit)
 	if err != nil {
 		return nil, nil, err

@@ -51,6 +51,9 @@ func Open(path string) (*Library, error) {
 }
 
 func open(path string) (*Library, error) {
+	if err := platformError(); err != nil {
+		return nil, err
+	}
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("%w: the path of a library must be absolute", ErrInvalidArgument)
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 )
 
+// platformError says that nothing can be loaded here.
 func platformError() error {
 	return fmt.Errorf("%w: no backend library runs on %s/%s yet, only on linux and darwin with amd64 or arm64",
 		ErrUnsupported, runtime.GOOS, runtime.GOARCH)

@@ -8,6 +8,9 @@ import (
 	"github.com/ebitengine/purego"
 )
 
+// platformError is nil where libraries can be loaded.
+func platformError() error { return nil }
+
 // dlopen loads the library with every symbol bound at once, so that a missing one is an error
 // here and not a crash later, and with its names kept to itself: with RTLD_GLOBAL a second
 // backend's own calls would run the first backend's code.
