@@ -187,6 +187,19 @@ typedef struct l3v_counters {
 
 L3V_API l3v_status l3v_counters_read(l3v_context* ctx, l3v_counters* out);
 
+/* What the device can do at most, measured now on all of the context's threads: the bound that a
+ * kernel's speed is held against. */
+#define L3V_PEAK_COMPUTE 1 /* multiply-adds of compute type dtype in registers; operations, 2 each */
+#define L3V_PEAK_READ 2    /* reads through `bytes` of memory, again and again; bytes; dtype 0 */
+
+/* Runs for about seconds (0.01 to 10) and returns operations or bytes per second, and per clock
+ * cycle of one core or multiprocessor. bytes: 0 for L3V_PEAK_COMPUTE; for L3V_PEAK_READ the size
+ * of the memory, cut among the threads: a few times the caches for the memory's own rate, an op's
+ * working set for the rate of the cache that holds it. Waits. L3V_UNSUPPORTED: the kernel set has no such loop.
+ * L3V_OUT_OF_MEMORY: no room for the memory to read. */
+L3V_API l3v_status l3v_measure_peak(l3v_context* ctx, int32_t kind, int32_t dtype, int64_t bytes,
+                                    double seconds, double* per_second, double* per_cycle);
+
 /* What a kernel found wrong and could not say through a return value. */
 #define L3V_FAULT_NONE 0
 #define L3V_FAULT_TOKEN_ID 1   /* an id outside the embedding table; index: row, value: id */
