@@ -1,0 +1,341 @@
+// Package load brings a checkpoint's tensors into a model's struct tree on a device.
+//
+// A model declares its tensors once: building its tree calls [Loader.Linear], [Loader.Vector] and
+// so on with the address of the field to fill, the tensor's name and its shape. Nothing is read
+// meanwhile. Then [Loader.Check] reports everything that is missing or does not fit at once,
+// [Loader.Bytes] says what the device will need, and [Loader.Load] reads, in blocks of rows
+// straight into the packed form.
+package load
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/weights"
+)
+
+// Loader declares tensors under a name prefix. Sub-loaders share one declaration list.
+type Loader struct {
+	*declarations
+	binder *weights.Binder
+}
+
+type declarations struct {
+	device  *ops.Device
+	random  *random // nil: tensors come from the checkpoint
+	targets []target
+	after   []func()
+}
+
+// target is one field of the tree and where its data comes from.
+type target struct {
+	bytes func() (int64, error) // on the device
+	read  func(ctx context.Context, block []byte) error
+}
+
+// New begins an empty declaration for a device and a checkpoint.
+func New(d *ops.Device, cp weights.Checkpoint) *Loader {
+	return &Loader{&declarations{device: d}, weights.NewBinder(cp)}
+}
+
+// expect declares a tensor of the checkpoint, or makes up one (see NewRandom).
+func (l *Loader) expect(name string, shape ...int) *weights.Slot {
+	if l.random != nil {
+		return &weights.Slot{Info: weights.Info{Name: name, DType: l.random.dtype, Shape: shape}}
+	}
+	return l.binder.Expect(name, shape...)
+}
+
+// Sub is the loader for names under one of these (joined by a dot); an empty name is the loader
+// itself.
+func (l *Loader) Sub(names ...string) *Loader {
+	if l.random != nil {
+		return l
+	}
+	return &Loader{l.declarations, l.binder.Sub(names...)}
+}
+
+// Has says whether the checkpoint holds a tensor.
+func (l *Loader) Has(name string) bool { return l.random == nil && l.binder.Has(name) }
+
+// values reads a small tensor as float32.
+func (l *Loader) values(slot *weights.Slot) ([]float32, error) {
+	if l.random != nil {
+		return l.random.values(slot.Shape), nil
+	}
+	return slot.Float32()
+}
+
+// Part is some rows of a linear layer's weight and bias, as one tensor of the file or a piece of
+// it. Several parts stack to one weight: q, k and v to one product.
+type Part struct {
+	Weight, Bias string
+	First, Rows  int
+	Of           int   // rows of the whole tensor; 0: it is Rows
+	Shape        []int // of the whole weight tensor; nil: [Of, in]
+}
+
+// Rows is the usual part: all rows of name.weight and name.bias.
+func Rows(name string, rows int) Part {
+	return Part{Weight: name + ".weight", Bias: name + ".bias", Rows: rows}
+}
+
+func (p Part) of() int { return max(p.Of, p.Rows) }
+
+// Bias says whether a linear layer has one.
+type Bias bool
+
+const (
+	WithBias Bias = true
+	NoBias   Bias = false
+)
+
+// piece is a declared Part.
+type piece struct {
+	Part
+	weight, bias *weights.Slot
+}
+
+// Linear declares a product [sum of the parts' rows, in] and fills dst. The weight keeps the type it
+// has in the file; parts of several types become float32. A weight of more than two dimensions (a
+// patch convolution) counts as [rows, product of the rest].
+func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
+	rows := 0
+	pieces := make([]piece, len(parts))
+	for i, p := range parts {
+		shape := p.Shape
+		if shape == nil {
+			shape = []int{p.of(), in}
+		}
+		pieces[i] = piece{Part: p, weight: l.expect(p.Weight, shape...)}
+		if bias {
+			pieces[i].bias = l.expect(p.Bias, p.of())
+		}
+		rows += p.Rows
+	}
+	l.add(target{
+		bytes: func() (int64, error) {
+			n, err := l.device.WeightBytes(commonType(pieces), rows, in)
+			if bias {
+				n += int64(rows) * 4
+			}
+			return n, err
+		},
+		read: func(ctx context.Context, block []byte) (err error) {
+			if dst.Weight, err = l.stack(ctx, pieces, rows, in, block); err != nil || !bias {
+				return err
+			}
+			all := make([]float32, 0, rows)
+			for _, p := range pieces {
+				values, err := l.values(p.bias)
+				if err != nil {
+					return err
+				}
+				all = append(all, values[p.First:p.First+p.Rows]...)
+			}
+			dst.Bias, err = l.device.FromFloat32(all, 1, rows)
+			return err
+		},
+	})
+}
+
+// Table declares a weight [rows, cols] that is looked up by row, and may be a product too.
+func (l *Loader) Table(dst **ops.Weight, name string, rows, cols int) {
+	pieces := []piece{{Part: Part{Rows: rows}, weight: l.expect(name, rows, cols)}}
+	l.add(target{
+		bytes: func() (int64, error) { return l.device.WeightBytes(commonType(pieces), rows, cols) },
+		read: func(ctx context.Context, block []byte) (err error) {
+			*dst, err = l.stack(ctx, pieces, rows, cols, block)
+			return err
+		},
+	})
+}
+
+// Vector declares n values, kept as float32 [1, n].
+func (l *Loader) Vector(dst **ops.Tensor, name string, n int) {
+	l.floats(dst, l.expect(name, n), 1, n)
+}
+
+// Matrix declares a tensor that ops read as activations [product of the dimensions before the last,
+// last], kept as float32.
+func (l *Loader) Matrix(dst **ops.Tensor, name string, shape ...int) {
+	cols, rows := shape[len(shape)-1], 1
+	for _, n := range shape[:len(shape)-1] {
+		rows *= n
+	}
+	l.floats(dst, l.expect(name, shape...), rows, cols)
+}
+
+func (l *Loader) floats(dst **ops.Tensor, slot *weights.Slot, rows, cols int) {
+	l.add(target{
+		bytes: func() (int64, error) { return int64(rows) * int64(cols) * 4, nil },
+		read: func(context.Context, []byte) error {
+			values, err := l.values(slot)
+			if err != nil {
+				return err
+			}
+			*dst, err = l.device.FromFloat32(values, rows, cols)
+			return err
+		},
+	})
+}
+
+// Values declares float32 [1, len(values)] that is computed and not read.
+func (l *Loader) Values(dst **ops.Tensor, values []float32) {
+	l.add(target{
+		bytes: func() (int64, error) { return int64(len(values)) * 4, nil },
+		read: func(context.Context, []byte) (err error) {
+			*dst, err = l.device.FromFloat32(values, 1, len(values))
+			return err
+		},
+	})
+}
+
+// After runs f once everything is read, for fields that share another's data.
+func (l *Loader) After(f func()) { l.after = append(l.after, f) }
+
+// Ignore names tensors that may be in the file and are not used; * stands for any characters.
+func (l *Loader) Ignore(names ...string) {
+	if l.random == nil {
+		l.binder.Ignore(names...)
+	}
+}
+
+func (l *Loader) add(t target) { l.targets = append(l.targets, t) }
+
+// commonType is the type that holds all pieces exactly: their own when they agree, else float32.
+func commonType(pieces []piece) ops.DType {
+	common := deviceType(pieces[0].weight.DType)
+	for _, p := range pieces[1:] {
+		if deviceType(p.weight.DType) != common {
+			return ops.F32
+		}
+	}
+	return common
+}
+
+func deviceType(t weights.DType) ops.DType {
+	switch t {
+	case weights.F16:
+		return ops.F16
+	case weights.BF16:
+		return ops.BF16
+	}
+	return ops.F32
+}
+
+// Check compares the declarations with the checkpoint. Its error lists all missing tensors and all
+// shapes that do not fit, with files and numbers (ops.ErrShape, weights.ErrMissingTensor); unknown
+// are names that nothing declared or ignored. Bytes and Load come after it.
+func (l *Loader) Check() (unknown []string, err error) {
+	if l.random != nil {
+		return nil, nil
+	}
+	report, err := l.binder.Check()
+	if errors.Is(err, weights.ErrShape) {
+		err = fmt.Errorf("%w: %w", ops.ErrShape, err)
+	}
+	return report.Unexpected, err
+}
+
+// Bytes is what Load will allocate on the device.
+func (l *Loader) Bytes() (int64, error) {
+	var total int64
+	for _, t := range l.targets {
+		n, err := t.bytes()
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// Load reads everything declared, through one block of memory. ctx stops it between blocks.
+func (l *Loader) Load(ctx context.Context) error {
+	block := make([]byte, weights.DefaultBlock)
+	for _, t := range l.targets {
+		if err := t.read(ctx, block); err != nil {
+			return err
+		}
+	}
+	for _, f := range l.after {
+		f()
+	}
+	return nil
+}
+
+// stack makes a weight [rows, cols] of the pieces' rows.
+func (l *Loader) stack(ctx context.Context, pieces []piece, rows, cols int, block []byte) (*ops.Weight, error) {
+	w, err := l.device.NewWeight(commonType(pieces), rows, cols)
+	if err != nil {
+		return nil, err
+	}
+	first := 0
+	for _, p := range pieces {
+		if l.random != nil {
+			err = l.random.pack(ctx, w, first, p.Rows)
+		} else {
+			err = p.pack(ctx, w, first, block)
+		}
+		if err != nil {
+			return nil, err
+		}
+		first += p.Rows
+	}
+	return w, nil
+}
+
+// pack reads the piece's rows to rows first, first+1, ... of w.
+func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte) error {
+	rows, err := p.weight.Read()
+	if err != nil {
+		return err
+	}
+	if rows.RowBytes() > len(block) {
+		block = make([]byte, rows.RowBytes())
+	}
+	stored := p.weight.DType
+	end := p.First + p.Rows
+	for at := 0; at < end; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := rows.Next(block)
+		if err != nil {
+			return err
+		}
+		// What lies before and behind the piece in its tensor is read over.
+		from, to := max(at, p.First), min(at+n, end)
+		if from < to {
+			data := block[(from-at)*rows.RowBytes() : (to-at)*rows.RowBytes()]
+			if deviceType(stored) != w.DType() || stored == weights.F64 {
+				if data, err = widen(data, stored); err != nil {
+					return err
+				}
+			}
+			if err := w.WriteRows(first+from-p.First, data); err != nil {
+				return err
+			}
+		}
+		at += n
+	}
+	return nil
+}
+
+// widen turns stored elements into little-endian float32.
+func widen(data []byte, stored weights.DType) ([]byte, error) {
+	values := make([]float32, len(data)*8/stored.Bits())
+	if err := weights.ToFloat32(values, data, stored); err != nil {
+		return nil, err
+	}
+	out := make([]byte, 4*len(values))
+	for i, v := range values {
+		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
+	}
+	return out, nil
+}

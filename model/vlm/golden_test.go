@@ -1,0 +1,198 @@
+package vlm_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/internal/golden"
+	"github.com/llama3v/llama3v/model/llama"
+	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/siglip"
+	"github.com/llama3v/llama3v/model/vlm"
+	"github.com/llama3v/llama3v/model/weights"
+)
+
+// The bound of the reference cases: float32 against float32 stays far below it, and every mistake
+// their README lists lies above. Long scaled rotary positions amplify the rounding of the angles.
+const (
+	bound     = 1e-10
+	ropeBound = 2e-10
+)
+
+// tapped collects what the forward pass shows on its way.
+type tapped map[string][]float32
+
+// openCase loads a case's model on a device, with taps going to the returned map.
+func openCase(t *testing.T, dev *ops.Device, c *golden.Case) (*vlm.Model, *ops.Stream, tapped) {
+	t.Helper()
+	config, err := vlm.ReadConfig(c.FS)
+	require.NoError(t, err)
+	checkpoint, err := weights.Open(c.FS)
+	require.NoError(t, err)
+	defer checkpoint.Close()
+	loader := load.New(dev, checkpoint)
+	m := vlm.Declare(loader, config)
+	unknown, err := loader.Check()
+	require.NoError(t, err)
+	require.Empty(t, unknown)
+	require.NoError(t, loader.Load(context.Background()))
+	s := dev.Stream()
+	taps := tapped{}
+	s.SetTap(func(name string, _, _ int, data []float32) { taps[name] = data })
+	return m, s, taps
+}
+
+func TestGoldenSigLIP(t *testing.T) {
+	golden.EachDevice(t, func(t *testing.T, dev *ops.Device) {
+		t.Run("siglip_full", func(t *testing.T) {
+			c := golden.Open(t, "siglip_full")
+			m, s, taps := openCase(t, dev, c)
+			pixels, shape := c.Input("pixel_values")
+			e, err := siglip.NewEncoder(dev, m.Tower, shape[0], shape[2], shape[3])
+			require.NoError(t, err)
+			pooled := e.Forward(s, pixels, m.Config.Vision.Pooled())
+			require.NoError(t, s.Wait())
+			got, err := pooled.ReadFloat32()
+			require.NoError(t, err)
+			for k := range m.Config.Vision.Layers + 1 {
+				name := fmt.Sprintf("vision.hidden.%d", k)
+				c.Near(t, name, taps[name], bound)
+			}
+			c.Near(t, "vision.last_hidden_state", taps["vision.last_hidden_state"], bound)
+			c.Near(t, "vision.pooler_output", got, bound)
+			c.Near(t, "image_embeds", normalised(got, m.Config.Vision.Dim), bound)
+		})
+		t.Run("siglip_vision_16", func(t *testing.T) {
+			c := golden.Open(t, "siglip_vision_16")
+			m, s, taps := openCase(t, dev, c)
+			for _, part := range []string{"square", "other.0", "other.1"} {
+				pixels, shape := c.Input(part + ".pixel_values")
+				e, err := siglip.NewEncoder(dev, m.Tower, shape[0], shape[2], shape[3])
+				require.NoError(t, err)
+				e.Forward(s, pixels, m.Config.Vision.Pooled())
+				require.NoError(t, s.Wait())
+				for k := range m.Config.Vision.Layers + 1 {
+					c.Near(t, fmt.Sprintf("%s.hidden.%d", part, k), taps[fmt.Sprintf("vision.hidden.%d", k)], bound)
+				}
+				c.Near(t, part+".last_hidden_state", taps["vision.last_hidden_state"], bound)
+				c.Near(t, part+".pooler_output", taps["vision.pooler_output"], bound)
+			}
+		})
+	})
+}
+
+func TestGoldenLlama(t *testing.T) {
+	golden.EachDevice(t, func(t *testing.T, dev *ops.Device) {
+		for name, limit := range map[string]float64{"llama3_gqa": bound, "llama31_rope": ropeBound, "llama32_rope": ropeBound} {
+			t.Run(name, func(t *testing.T) {
+				c := golden.Open(t, name)
+				m, s, taps := openCase(t, dev, c)
+				c.Near(t, "rope.inv_freq", m.Config.Text.Frequencies(), 1e-13)
+				checkPrompts(t, dev, c, m, s, taps, nil, limit)
+			})
+		}
+	})
+}
+
+func TestGoldenLlama3V(t *testing.T) {
+	golden.EachDevice(t, func(t *testing.T, dev *ops.Device) {
+		for _, name := range []string{"llama3v_sa2", "llama3v_sa2_attn"} {
+			t.Run(name, func(t *testing.T) {
+				c := golden.Open(t, name)
+				m, s, taps := openCase(t, dev, c)
+				pixels, shape := c.Input("pixel_values")
+				eye, err := vlm.NewEye(dev, m, shape[0])
+				require.NoError(t, err)
+				features, err := eye.Features(s, pixels, m.Config.Features)
+				require.NoError(t, err)
+				c.Near(t, "features", features.Data, bound)
+				projected, err := eye.Project(s, pixels)
+				require.NoError(t, err)
+				for _, step := range []string{"projector.in_proj", "projector.block.0", "projector.block.1", "projector.norm"} {
+					c.Near(t, step, taps[step], bound)
+				}
+				c.Near(t, "projected", projected.Data, bound)
+				checkPrompts(t, dev, c, m, s, taps, projected, bound)
+			})
+		}
+	})
+}
+
+// checkPrompts runs every prompt of a case: logits of all positions, hidden states where the case
+// has them, then 24 greedy tokens with their logits through the captured step.
+func checkPrompts(t *testing.T, dev *ops.Device, c *golden.Case, m *vlm.Model, s *ops.Stream, taps tapped, seen *vlm.Seen, limit float64) {
+	t.Helper()
+	const new = 24
+	sizes := llama.Sizes{Positions: 256, Context: 256, PrefillRows: 200}
+	r, err := llama.NewRunner(dev, m.Decoder, ops.F32, sizes)
+	require.NoError(t, err)
+	for k, prompt := range c.Prompts() {
+		ids, rows := expand(prompt, m.Config.ImageToken, seen)
+		want := func(what string) string { return fmt.Sprintf("prompt.%d.%s", k, what) }
+
+		seq, err := r.Cache.Reserve(context.Background(), len(ids)+new)
+		require.NoError(t, err)
+		logits, err := r.Score(dev, s, seq, ids, rows)
+		require.NoError(t, err)
+		c.Near(t, want("logits"), logits, limit)
+		if c.Has(want("final_norm")) {
+			c.Near(t, want("final_norm"), taps["final_norm"], limit)
+			for layer := range m.Config.Text.Layers + 1 {
+				c.Near(t, want(fmt.Sprintf("hidden.%d", layer)), taps[fmt.Sprintf("hidden.%d", layer)], limit)
+			}
+		}
+		seq.Close()
+
+		seq, err = r.Cache.Reserve(context.Background(), len(ids)+new)
+		require.NoError(t, err)
+		next, err := r.Prefill(s, seq, ids, rows, true)
+		require.NoError(t, err)
+		greedy := []int32{next}
+		all, err := r.Logits(false)
+		require.NoError(t, err)
+		for len(greedy) < new {
+			next, err = r.Decode(seq, next)
+			require.NoError(t, err)
+			greedy = append(greedy, next)
+			step, err := r.Logits(true)
+			require.NoError(t, err)
+			all = append(all, step...)
+		}
+		seq.Close()
+		require.Equal(t, prompt.Greedy, greedy, "%s: greedy ids", prompt.Name)
+		c.Near(t, fmt.Sprintf("greedy.%d.logits", k), all, limit)
+	}
+}
+
+// expand puts as many slots in place of each image id as its picture has rows.
+func expand(p golden.Prompt, image int32, seen *vlm.Seen) (ids []int32, rows []float32) {
+	picture := 0
+	for _, id := range p.IDs {
+		if id != image || seen == nil {
+			ids = append(ids, id)
+			continue
+		}
+		size := seen.Tokens * seen.Dim
+		rows = append(rows, seen.Data[p.Images[picture]*size:][:size]...)
+		for range seen.Tokens {
+			ids = append(ids, llama.Slot)
+		}
+		picture++
+	}
+	return ids, rows
+}
+
+func normalised(rows []float32, dim int) []float32 {
+	out := make([]float32, len(rows))
+	for at := 0; at < len(rows); at += dim {
+		norm := golden.Norm(rows[at : at+dim])
+		for i := range dim {
+			out[at+i] = float32(float64(rows[at+i]) / norm)
+		}
+	}
+	return out
+}
