@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/llama3v/llama3v"
+)
+
+// openFlags are the flags of every command that opens a model.
+type openFlags struct {
+	backend     string
+	library     string
+	activations string
+	alpha       string
+	kernels     string
+	threads     int
+	context     int
+	memory      int64
+	verbose     bool
+}
+
+func (f *openFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.backend, "backend", "", "backend: cpu, cuda, metal, or auto (default: LLAMA3V_BACKEND, then auto)")
+	flags.StringVar(&f.library, "library", "", "path of the backend library to open")
+	flags.StringVar(&f.activations, "activations", "f32", "type of activations in products: f32, bf16, int8, auto")
+	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
+	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
+	flags.IntVar(&f.threads, "threads", 0, "cpu threads (default: one per usable core)")
+	flags.IntVar(&f.context, "context", 0, "most positions of a conversation (default: the model's, at most 4096)")
+	flags.Int64Var(&f.memory, "memory-limit", 0, "most bytes on the device (default: what is free)")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log decisions and timings to stderr")
+}
+
+func (f *openFlags) options() ([]llama3v.Option, error) {
+	opts := []llama3v.Option{
+		llama3v.WithActivations(llama3v.Activations(f.activations)), llama3v.WithThreads(f.threads),
+		llama3v.WithContext(f.context), llama3v.WithMemoryLimit(f.memory), llama3v.WithKernels(f.kernels),
+	}
+	switch f.activations {
+	case "f32", "bf16", "int8", "auto":
+	default:
+		return nil, usage("--activations %s: one of f32, bf16, int8, auto", f.activations)
+	}
+	switch f.alpha {
+	case "white":
+		opts = append(opts, llama3v.WithAlpha(llama3v.AlphaWhite))
+	case "drop":
+		opts = append(opts, llama3v.WithAlpha(llama3v.AlphaDrop))
+	default:
+		return nil, usage("--alpha %s: white or drop", f.alpha)
+	}
+	switch f.backend {
+	case "":
+	case "auto", "cpu", "cuda", "metal":
+		opts = append(opts, llama3v.WithBackend(f.backend))
+	default:
+		return nil, usage("--backend %s: one of auto, cpu, cuda, metal", f.backend)
+	}
+	for name, value := range map[string]int64{"threads": int64(f.threads), "context": int64(f.context), "memory-limit": f.memory} {
+		if value < 0 {
+			return nil, usage("--%s %d: below zero", name, value)
+		}
+	}
+	if f.library != "" {
+		opts = append(opts, llama3v.WithLibrary(f.library))
+	}
+	if f.verbose {
+		opts = append(opts, llama3v.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	}
+	return opts, nil
+}
+
+func (f *openFlags) open(ctx context.Context, path string, more ...llama3v.Option) (*llama3v.Model, error) {
+	opts, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	defer progress("reading " + path)()
+	return llama3v.Open(ctx, path, append(opts, more...)...)
+}
+
+// progress says on stderr what takes long: once a second has passed, and only to a terminal. Call
+// what it returns when the work is done.
+func progress(what string) (done func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func() {}
+	}
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		begin, shown := time.Now(), false
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				os.Stderr.WriteString("\r" + what + ", " + time.Since(begin).Round(time.Second).String() + "\x1b[K")
+				shown = true
+			case <-stop:
+				if shown {
+					os.Stderr.WriteString("\r\x1b[K")
+				}
+				return
+			}
+		}
+	}()
+	return func() { close(stop); <-ended }
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llama3v/llama3v"
+)
+
+type runFlags struct {
+	openFlags
+	prompt    string
+	system    string
+	batch     string
+	json      bool
+	raw       bool
+	ignoreEOS bool
+	maxTokens int
+}
+
+func newRun() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run MODEL [PICTURE...] -p TEXT",
+		Short: "Answer a question about pictures",
+		Example: `  llama3v run testdata/demo testdata/demo/pictures/dog.jpg -p "What is this?"
+  llama3v run testdata/demo --batch questions.jsonl`,
+		Args: atLeast(1, "run wants a model folder, pictures and -p TEXT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.maxTokens < 1 {
+				return usage("--max-tokens %d: at least 1", f.maxTokens)
+			}
+			if f.batch != "" {
+				if len(args) > 1 || cmd.Flags().Changed("prompt") {
+					return usage("--batch brings its own pictures and prompts")
+				}
+				return f.runBatch(cmd.Context(), args[0], cmd.OutOrStdout())
+			}
+			if !cmd.Flags().Changed("prompt") {
+				return usage("run wants a question: -p TEXT")
+			}
+			return f.run(cmd.Context(), args[0], args[1:], cmd.OutOrStdout())
+		},
+	}
+	f.openFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&f.prompt, "prompt", "p", "", "the question")
+	flags.StringVar(&f.system, "system", "", "system text before the question")
+	flags.StringVar(&f.batch, "batch", "", `JSON Lines of {"pictures": [...], "prompt": "..."}, "-" for stdin; one answer object a line comes out`)
+	flags.BoolVar(&f.json, "json", false, "print one JSON object")
+	flags.BoolVar(&f.raw, "raw", false, "take the text as it is, without chat template")
+	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on past the model's end ids")
+	flags.IntVar(&f.maxTokens, "max-tokens", 256, "most tokens of an answer")
+	return cmd
+}
+
+func (f *runFlags) generateOptions() []llama3v.GenerateOption {
+	opts := []llama3v.GenerateOption{llama3v.MaxTokens(f.maxTokens)}
+	if f.raw {
+		opts = append(opts, llama3v.Raw())
+	}
+	if f.ignoreEOS {
+		opts = append(opts, llama3v.IgnoreEOS())
+	}
+	return opts
+}
+
+func (f *runFlags) chat(prompt string, paths []string) llama3v.Chat {
+	var pictures []llama3v.Picture
+	for _, path := range paths {
+		pictures = append(pictures, llama3v.File(path))
+	}
+	var chat llama3v.Chat
+	if f.system != "" {
+		chat = append(chat, llama3v.System(f.system))
+	}
+	return append(chat, llama3v.User(prompt, pictures...))
+}
+
+func (f *runFlags) run(ctx context.Context, model string, paths []string, out io.Writer) error {
+	m, err := f.open(ctx, model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if f.json {
+		answer, err := f.answer(ctx, m, f.prompt, paths)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(newAnswerJSON(answer))
+	}
+	waiting := progress("looking")
+	for token, err := range m.Generate(ctx, f.chat(f.prompt, paths), f.generateOptions()...) {
+		waiting()
+		waiting = func() {}
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(out, token.Text); err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(out, "\n")
+	return err
+}
+
+// answer collects one answer.
+func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, prompt string, paths []string) (*llama3v.Answer, error) {
+	defer progress("looking")()
+	var answer *llama3v.Answer
+	for token, err := range m.Generate(ctx, f.chat(prompt, paths), f.generateOptions()...) {
+		if err != nil {
+			return nil, err
+		}
+		answer = token.Answer
+	}
+	return answer, nil
+}
+
+// batchLine is one request of a batch; batchAnswer what comes out for it. A line that fails gives
+// an object with its number and the error, and the others go on.
+type batchLine struct {
+	Pictures []string `json:"pictures"`
+	Prompt   *string  `json:"prompt"`
+}
+
+type batchError struct {
+	Line  int    `json:"line"`
+	Error string `json:"error"`
+}
+
+func (f *runFlags) runBatch(ctx context.Context, model string, out io.Writer) error {
+	in := os.Stdin
+	if f.batch != "-" {
+		file, err := os.Open(f.batch)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+	}
+	m, err := f.open(ctx, model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+
+	encoder := json.NewEncoder(out)
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 16<<20)
+	failed, number := 0, 0
+	for lines.Scan() {
+		number++
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		answer, err := f.batchAnswer(ctx, m, lines.Bytes())
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var object any
+		if err != nil {
+			failed++
+			object = batchError{number, err.Error()}
+		} else {
+			object = newAnswerJSON(answer)
+		}
+		if err := encoder.Encode(object); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s: line %d: %w", f.batch, number+1, err)
+	}
+	if failed > 0 {
+		return fmt.Errorf("%s: %d of %d lines failed; their objects say why", f.batch, failed, number)
+	}
+	return nil
+}
+
+func (f *runFlags) batchAnswer(ctx context.Context, m *llama3v.Model, data []byte) (*llama3v.Answer, error) {
+	var line batchLine
+	if err := json.Unmarshal(data, &line); err != nil {
+		return nil, err
+	}
+	if line.Prompt == nil {
+		return nil, errors.New(`no "prompt"`)
+	}
+	return f.answer(ctx, m, *line.Prompt, line.Pictures)
+}
+
+// answerJSON is an Answer as commands print it; times in seconds.
+type answerJSON struct {
+	Answer       string      `json:"answer"`
+	TokenIDs     []int32     `json:"token_ids"`
+	PromptTokens int         `json:"prompt_tokens"`
+	ImageTokens  int         `json:"image_tokens"`
+	FinishReason string      `json:"finish_reason"`
+	Cached       []bool      `json:"cached"` // per picture: its features were there already
+	Backend      backendJSON `json:"backend"`
+	Timings      timingsJSON `json:"timings"`
+}
+
+type backendJSON struct {
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	Hash     string `json:"hash"`
+	Device   string `json:"device"`
+	Emulated bool   `json:"emulated,omitempty"`
+}
+
+type timingsJSON struct {
+	Load                  float64 `json:"load"`
+	Preprocess            float64 `json:"preprocess"`
+	Encode                float64 `json:"encode"`
+	Project               float64 `json:"project"`
+	Prefill               float64 `json:"prefill"`
+	Decode                float64 `json:"decode"`
+	DecodeTokensPerSecond float64 `json:"decode_tokens_per_second"`
+}
+
+func newBackendJSON(b llama3v.Backend) backendJSON {
+	return backendJSON{b.Name, b.Path, b.Hash, b.Device, b.Emulated}
+}
+
+func newAnswerJSON(a *llama3v.Answer) *answerJSON {
+	seconds := time.Duration.Seconds
+	cached := make([]bool, len(a.Pictures))
+	for i, p := range a.Pictures {
+		cached[i] = p.Cached
+	}
+	return &answerJSON{
+		Answer: a.Text, TokenIDs: a.TokenIDs, PromptTokens: a.PromptTokens, ImageTokens: a.ImageTokens,
+		FinishReason: string(a.FinishReason), Cached: cached, Backend: newBackendJSON(a.Backend),
+		Timings: timingsJSON{
+			Load: seconds(a.Timings.Load), Preprocess: seconds(a.Timings.Preprocess), Encode: seconds(a.Timings.Encode),
+			Project: seconds(a.Timings.Project), Prefill: seconds(a.Timings.Prefill), Decode: seconds(a.Timings.Decode),
+			DecodeTokensPerSecond: a.Timings.DecodeRate(),
+		},
+	}
+}

@@ -1,0 +1,292 @@
+package llama3v
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/llama3v/llama3v/model/chat"
+	"github.com/llama3v/llama3v/model/llama"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/tokenizer"
+	"github.com/llama3v/llama3v/model/vlm"
+)
+
+// Ask asks one question about pictures, or about nothing but the text. It is Generate on a single
+// turn, collected.
+func (m *Model) Ask(ctx context.Context, question string, with ...Input) (*Answer, error) {
+	var pictures []Picture
+	var opts []GenerateOption
+	for _, input := range with {
+		switch input := input.(type) {
+		case Picture:
+			pictures = append(pictures, input)
+		case GenerateOption:
+			opts = append(opts, input)
+		}
+	}
+	var answer *Answer
+	for token, err := range m.Generate(ctx, Chat{User(question, pictures...)}, opts...) {
+		if err != nil {
+			return nil, err
+		}
+		answer = token.Answer
+	}
+	return answer, nil
+}
+
+// Generate continues a conversation greedily: at each step the likeliest token, the lowest id
+// among equals. It yields the tokens as they come; the last one carries the Answer. An error is
+// the last pair. Breaking out of the loop frees everything at once, and an ended ctx also stops a
+// running encode or prefill. No lock is held while the caller has a token.
+//
+// Errors: ErrEmptyPrompt, ErrUnsupported (a model without decoder, or without chat template unless
+// Raw is given), the ErrPicture kinds, ErrPictureCount, ErrContextFull (with the positions needed
+// and there), ErrNotFinite, ErrClosed, ErrOption, ctx's error.
+func (m *Model) Generate(ctx context.Context, conversation Chat, opts ...GenerateOption) iter.Seq2[Token, error] {
+	return func(yield func(Token, error) bool) {
+		if err := m.generate(ctx, conversation, opts, func(t Token) bool { return yield(t, nil) }); err != nil {
+			yield(Token{}, fmt.Errorf("generate: %w", err))
+		}
+	}
+}
+
+func (m *Model) generate(ctx context.Context, conversation Chat, opts []GenerateOption, emit func(Token) bool) error {
+	c, err := newGenerateConfig(opts)
+	if err != nil {
+		return err
+	}
+	p, err := m.prompt(ctx, conversation, c)
+	if err != nil {
+		return err
+	}
+	room := m.contextSize() - len(p.ids)
+	if room < 1 {
+		return fmt.Errorf("%w: the prompt needs %d positions (%d of them for pictures) and one for the answer, the context has %d",
+			ErrContextFull, len(p.ids), p.answer.ImageTokens, m.contextSize())
+	}
+	limit := min(c.maxTokens, room)
+	sequence, err := m.runner.Cache.Reserve(ctx, len(p.ids)+limit)
+	if err != nil {
+		return err
+	}
+	defer sequence.Close()
+
+	next, err := m.prefill(ctx, sequence, p, c.tap)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	stop := m.stopIDs(c)
+	text := tokenizer.NewStream(m.tokenizer)
+	var whole strings.Builder
+	for {
+		a := p.answer
+		a.TokenIDs = append(a.TokenIDs, next)
+		token := Token{ID: next}
+		switch {
+		case stop[next]:
+			a.FinishReason = FinishStop
+			token.Text = text.Flush()
+		case len(a.TokenIDs) == limit:
+			a.FinishReason = FinishLength
+			token.Text = text.Push(next) + text.Flush()
+		default:
+			token.Text = text.Push(next)
+		}
+		whole.WriteString(token.Text)
+		if a.FinishReason != "" {
+			a.Text = whole.String()
+			a.Timings.Decode, a.Timings.Tokens = time.Since(start), len(a.TokenIDs)-1
+			token.Answer = a
+			m.logAnswer(ctx, a)
+			emit(token)
+			return nil
+		}
+		waiting := time.Now()
+		if !emit(token) {
+			return nil
+		}
+		start = start.Add(time.Since(waiting)) // the caller's time is not ours
+		if next, err = m.decode1(ctx, sequence, next); err != nil {
+			return err
+		}
+	}
+}
+
+// prompt is a request ready for the decoder.
+type prompt struct {
+	ids    []int32     // Slot where a picture's row goes
+	rows   [][]float32 // one picture's rows [tokens, dim] after another, in slot order
+	answer *Answer
+}
+
+// prompt renders the conversation, looks at its pictures, and puts their positions in place.
+func (m *Model) prompt(ctx context.Context, conversation Chat, c *generateConfig) (*prompt, error) {
+	if m.runner == nil {
+		return nil, fmt.Errorf("%w: the model has no decoder", ErrUnsupported)
+	}
+	if conversation.empty() {
+		return nil, ErrEmptyPrompt
+	}
+	messages, pictures := conversation.split()
+	if len(pictures) > 0 && m.model.Projector == nil {
+		return nil, fmt.Errorf("%w: %d pictures for a model that reads text only", ErrUnsupported, len(pictures))
+	}
+	tokens, err := m.render(messages, c.raw)
+	if err != nil {
+		return nil, err
+	}
+	slots := 0
+	for _, t := range tokens {
+		if t == chat.ImageSlot {
+			slots++
+		}
+	}
+	if slots != len(pictures) {
+		return nil, fmt.Errorf("%w: %d pictures, the prompt has %d slots", ErrPictureCount, len(pictures), slots)
+	}
+	p := &prompt{answer: &Answer{Backend: m.backend}}
+	var seen []seenPicture
+	if len(pictures) > 0 {
+		cache := m.features
+		if c.tap != nil {
+			cache = newFeatureCache(0) // a tap wants to see the encoding run
+		}
+		seen, p.answer.Timings, err = m.look(ctx, cache, pictures, "projected", func(s *ops.Stream, pixels []float32) (*vlm.Seen, error) {
+			s.SetTap(c.tap)
+			defer s.SetTap(nil)
+			return m.eye.Project(s, pixels)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	p.answer.Timings.Load = m.loadTime
+	for _, t := range tokens {
+		if t != chat.ImageSlot {
+			p.ids = append(p.ids, t)
+			continue
+		}
+		picture := seen[len(p.rows)]
+		p.rows = append(p.rows, picture.features.data)
+		for range picture.features.tokens {
+			p.ids = append(p.ids, llama.Slot)
+		}
+		p.answer.ImageTokens += picture.features.tokens
+		p.answer.Pictures = append(p.answer.Pictures, picture.use)
+	}
+	p.answer.PromptTokens = len(p.ids)
+	return p, nil
+}
+
+// render turns messages into ids, with chat.ImageSlot where a picture goes.
+func (m *Model) render(messages []chat.Message, raw bool) ([]int32, error) {
+	if raw {
+		return m.renderRaw(messages)
+	}
+	if m.template == nil {
+		return nil, fmt.Errorf("%w: the model has no chat template; only raw prompts work", ErrUnsupported)
+	}
+	rendered, err := m.template.Render(messages, chat.Options{AddGenerationPrompt: true})
+	if err != nil {
+		return nil, err
+	}
+	return rendered.Encode(m.tokenizer)
+}
+
+func (m *Model) renderRaw(messages []chat.Message) ([]int32, error) {
+	var ids []int32
+	if bos := m.model.Config.BOS; bos >= 0 {
+		ids = append(ids, bos)
+	}
+	var text strings.Builder
+	for _, message := range messages {
+		for _, part := range message.Parts {
+			if part.Image {
+				ids = append(ids, chat.ImageSlot)
+			}
+			text.WriteString(part.Text)
+		}
+	}
+	encoded, err := m.tokenizer.Encode(text.String())
+	return append(ids, encoded...), err
+}
+
+// stopIDs are the ids that end the answer: those of all the model's config files, and the caller's.
+func (m *Model) stopIDs(c *generateConfig) map[int32]bool {
+	stop := map[int32]bool{}
+	if !c.ignoreEOS {
+		for _, id := range m.model.Config.EOS {
+			stop[id] = true
+		}
+	}
+	for _, id := range c.stopIDs {
+		stop[id] = true
+	}
+	return stop
+}
+
+func (m *Model) contextSize() int { return m.runner.Context() }
+
+// prefill runs the prompt through the decoder in steps, and gives the first token.
+func (m *Model) prefill(ctx context.Context, sequence *llama.Sequence, p *prompt, tap TapFunc) (next int32, err error) {
+	rows := rowFeed{rows: p.rows, dim: m.model.Config.Text.Dim}
+	for ids := p.ids; len(ids) > 0; {
+		chunk := ids[:min(len(ids), m.runner.PrefillRows())]
+		ids = ids[len(chunk):]
+		err := m.step(ctx, func(s *ops.Stream) (err error) {
+			begin := time.Now()
+			s.SetTap(tap)
+			defer s.SetTap(nil)
+			next, err = m.runner.Prefill(s, sequence, chunk, rows.take(chunk), len(ids) == 0)
+			p.answer.Timings.Prefill += time.Since(begin)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return next, nil
+}
+
+// rowFeed hands out picture rows in slot order, cut where prefill cuts.
+type rowFeed struct {
+	rows [][]float32
+	dim  int
+}
+
+// take gives the rows for the slots among ids, as one block.
+func (f *rowFeed) take(ids []int32) []float32 {
+	var block []float32
+	for _, id := range ids {
+		if id != llama.Slot {
+			continue
+		}
+		if len(f.rows[0]) == 0 {
+			f.rows = f.rows[1:]
+		}
+		block = append(block, f.rows[0][:f.dim]...)
+		f.rows[0] = f.rows[0][f.dim:]
+	}
+	return block
+}
+
+// decode1 appends id and gives the token that follows. It is one call into the library.
+func (m *Model) decode1(ctx context.Context, sequence *llama.Sequence, id int32) (int32, error) {
+	if err := m.acquire(ctx); err != nil {
+		return 0, err
+	}
+	defer m.release()
+	next, err := m.runner.Decode(sequence, id)
+	return next, m.explain(ctx, err)
+}
+
+func (m *Model) logAnswer(ctx context.Context, a *Answer) {
+	m.logRequest(ctx, "answer", slog.Int("prompt_tokens", a.PromptTokens), slog.Int("tokens", len(a.TokenIDs)),
+		slog.String("finish", string(a.FinishReason)), slog.Duration("encode", a.Timings.Encode),
+		slog.Duration("prefill", a.Timings.Prefill), slog.Duration("decode", a.Timings.Decode))
+}

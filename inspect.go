@@ -1,0 +1,131 @@
+package llama3v
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/vlm"
+	"github.com/llama3v/llama3v/model/weights"
+)
+
+// Description says what a model, or a single weights file, holds.
+type Description struct {
+	Path    string
+	Files   []string
+	Tensors []weights.Info // sorted by name
+	Bytes   int64          // of all tensors
+	Types   map[string]int // tensors per stored type
+	Values  int64          // elements of all tensors
+
+	// The rest needs a model folder.
+	Config     *vlm.Config // nil for a file
+	Plan       *Plan       // nil when no backend is there to plan for; Problem says why
+	Context    int         // positions that Plan counts
+	Vocabulary int         // 1 + the tokenizer's largest id
+	Template   bool        // has a chat template
+	Unused     []string    // tensors that the model does not read
+	Problems   []string    // what would keep Open from working
+}
+
+// Inspect describes the model in a folder, or the tensors of one safetensors file, without reading
+// weights. What keeps the model from opening is listed, not returned; the error is for a path that
+// holds nothing readable.
+func Inspect(ctx context.Context, path string, opts ...Option) (*Description, error) {
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("inspect: %w", err)
+	}
+	d := &Description{Path: path, Types: map[string]int{}}
+	if !info.IsDir() {
+		file, err := weights.OpenSafetensorsFile(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+		if err != nil {
+			return nil, fmt.Errorf("inspect: %w", err)
+		}
+		defer file.Close()
+		return d, d.tensors(file)
+	}
+	fsys := os.DirFS(path)
+	checkpoint, err := weights.Open(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", path, err)
+	}
+	defer checkpoint.Close()
+	if err := d.tensors(checkpoint); err != nil {
+		return nil, err
+	}
+	d.model(c, fsys, checkpoint)
+	return d, nil
+}
+
+func (d *Description) tensors(cp weights.Checkpoint) error {
+	d.Files = cp.Files()
+	for _, name := range cp.Names() {
+		info, err := cp.Tensor(name)
+		if err != nil {
+			return err
+		}
+		d.Tensors = append(d.Tensors, info)
+		d.Types[info.DType.String()]++
+		d.Bytes += info.Bytes
+		d.Values += info.Bytes * 8 / int64(info.DType.Bits())
+	}
+	return nil
+}
+
+// model describes the folder's other files, and what a backend would need for it.
+func (d *Description) model(c *config, fsys fs.FS, cp weights.Checkpoint) {
+	problem := func(err error) {
+		if err != nil {
+			d.Problems = append(d.Problems, err.Error())
+		}
+	}
+	config, err := vlm.ReadConfig(fsys)
+	if err != nil {
+		problem(err)
+		return
+	}
+	d.Config = config
+	m := &Model{config: c}
+	problem(m.readText(fsys, config))
+	if m.tokenizer != nil {
+		d.Vocabulary = m.tokenizer.VocabSize()
+	}
+	d.Template = m.template != nil
+	problem(d.plan(m, c, cp))
+}
+
+// plan asks a backend for the packed sizes.
+func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
+	library, _, err := openLibrary(c)
+	if err != nil {
+		return err
+	}
+	bc, err := library.NewContext(binding.ContextOptions{Threads: 1})
+	if err != nil {
+		return err
+	}
+	device := ops.NewDevice(bc, library.Capabilities())
+	defer device.Close()
+	loader := load.New(device, cp)
+	model := vlm.Declare(loader, d.Config)
+	if d.Unused, err = loader.Check(); err != nil {
+		return err
+	}
+	sizes, pictures := m.sizes(d.Config)
+	plan, err := newPlan(d.Config, model, loader, sizes, pictures)
+	if err != nil {
+		return err
+	}
+	d.Plan, d.Context = &plan, sizes.Context
+	return nil
+}

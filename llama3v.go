@@ -1,0 +1,316 @@
+// Package llama3v looks at pictures and answers, in the caller's own process.
+//
+// A SigLIP encoder turns a picture into patch embeddings, a projection block puts them beside the
+// text, and a Llama 3 decoder continues. Kernels live in one shared library per backend, opened at
+// run time; this package needs no cgo and never needs a rebuild to change backends.
+//
+//	m, err := llama3v.Open(ctx, "testdata/demo")
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	defer m.Close()
+//	answer, err := m.Ask(ctx, "What is this?", llama3v.File("cat.jpg"))
+//
+// A [Model] is safe for many goroutines. What a call returns does not depend on what else runs.
+package llama3v
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/model/chat"
+	"github.com/llama3v/llama3v/model/imageprep"
+	"github.com/llama3v/llama3v/model/llama"
+	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/tokenizer"
+	"github.com/llama3v/llama3v/model/vlm"
+	"github.com/llama3v/llama3v/model/weights"
+)
+
+// Model is an open model: weights on a backend, and what a request needs. Close it.
+type Model struct {
+	config   *config
+	model    *vlm.Model
+	backend  Backend
+	plan     Plan
+	loadTime time.Duration
+
+	tokenizer tokenizer.Tokenizer // nil for a tower alone
+	template  *chat.Template      // nil when the model has none
+	prep      *imageprep.Config   // nil for a text model
+	features  *featureCache
+
+	// The device and everything on it, one step at a time. Lock with acquire.
+	lock   chan struct{}
+	device *ops.Device
+	stream *ops.Stream
+	eye    *vlm.Eye      // nil for a text model
+	runner *llama.Runner // nil for a tower alone
+	closed bool
+}
+
+// Open reads the model in the folder path: config.json, safetensors with or without an index,
+// tokenizer.json, tokenizer_config.json, preprocessor_config.json, generation_config.json.
+//
+// Errors: ErrNoBackend, ErrABIMismatch, ErrUnsupported (a model type, activation or tensor type
+// that this version does not have), ErrMissingTensor, ErrShape, ErrOutOfMemory (as *MemoryError,
+// before any weight is read), ErrOption, and what reading the files gives.
+func Open(ctx context.Context, path string, opts ...Option) (*Model, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open model: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("open model: %s: %w: a file; give the folder that holds config.json", path, ErrUnsupported)
+	}
+	m, err := OpenFS(ctx, os.DirFS(path), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("open model %s: %w", path, err)
+	}
+	return m, nil
+}
+
+// OpenFS is Open on a file system: an embed.FS, a zip, a folder of os.DirFS.
+func OpenFS(ctx context.Context, fsys fs.FS, opts ...Option) (*Model, error) {
+	start := time.Now()
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{config: c, lock: make(chan struct{}, 1), features: newFeatureCache(c.featureCache)}
+	mc, err := vlm.ReadConfig(fsys) // validated before any weight is read
+	if err != nil {
+		return nil, err
+	}
+	if err := m.readText(fsys, mc); err != nil {
+		return nil, err
+	}
+	checkpoint, err := weights.Open(fsys)
+	if err != nil {
+		return nil, err
+	}
+	defer checkpoint.Close()
+	library, backend, err := openLibrary(c)
+	if err != nil {
+		return nil, err
+	}
+	m.backend = backend
+	bc, err := library.NewContext(binding.ContextOptions{Threads: c.threads, MemoryLimit: c.memoryLimit, Kernels: c.kernels})
+	if err != nil {
+		return nil, err
+	}
+	m.device = ops.NewDevice(bc, library.Capabilities())
+	if err := m.load(ctx, mc, checkpoint, library.Capabilities().MemoryFree); err != nil {
+		return nil, errors.Join(err, m.device.Close())
+	}
+	m.loadTime = time.Since(start)
+	c.logger.Info("model open", "family", mc.Family, "backend", backend.Name, "library", backend.Path,
+		"device", backend.Device, "bytes", m.plan.Total(), "seconds", m.loadTime.Seconds())
+	return m, nil
+}
+
+// load declares, checks and plans, then reads the weights and allocates what runs them.
+func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Checkpoint, free int64) error {
+	loader := load.New(m.device, checkpoint)
+	m.model = vlm.Declare(loader, mc)
+	unknown, err := loader.Check()
+	if err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		m.config.logger.Warn("tensors of the checkpoint that the model does not use", "names", unknown)
+	}
+	compute, err := m.compute(mc)
+	if err != nil {
+		return err
+	}
+	sizes, pictures := m.sizes(mc)
+	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures); err != nil {
+		return err
+	}
+	if err := m.plan.fits(m.config.memoryLimit, free); err != nil {
+		return err
+	}
+	m.config.logger.Info("memory plan", "plan", m.plan)
+	if err := loader.Load(ctx); err != nil {
+		return err
+	}
+	m.stream = m.device.Stream()
+	m.stream.Compute = compute
+	if m.model.Tower != nil {
+		if m.eye, err = vlm.NewEye(m.device, m.model, pictures); err != nil {
+			return err
+		}
+	}
+	if m.model.Decoder != nil {
+		if m.runner, err = llama.NewRunner(m.device, m.model.Decoder, compute, sizes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readText reads what turns text into ids and pictures into pixels, and holds the sizes of
+// tokenizer and table against each other.
+func (m *Model) readText(fsys fs.FS, mc *vlm.Config) error {
+	var err error
+	if mc.Vision != nil {
+		data, err := fs.ReadFile(fsys, "preprocessor_config.json")
+		if err != nil {
+			return err
+		}
+		if m.prep, err = imageprep.ParseConfig(data); err != nil {
+			return fmt.Errorf("preprocessor_config.json: %w", err)
+		}
+		if h, w := m.prep.Size(); h != mc.Vision.ImageSize || w != mc.Vision.ImageSize {
+			return fmt.Errorf("%w: preprocessor_config.json makes pictures of %d x %d, config.json's tower takes %d x %d",
+				ErrShape, h, w, mc.Vision.ImageSize, mc.Vision.ImageSize)
+		}
+	}
+	if mc.Text == nil {
+		return nil
+	}
+	m.tokenizer = m.config.tokenizer
+	if m.tokenizer == nil {
+		if m.tokenizer, err = tokenizer.Load(fsys); err != nil {
+			return err
+		}
+	}
+	if n := m.tokenizer.VocabSize(); n > mc.Text.Vocab {
+		return fmt.Errorf("%w: tokenizer.json has ids up to %d, config.json's table has %d rows", ErrShape, n-1, mc.Text.Vocab)
+	}
+	m.template, err = chat.FromFS(fsys)
+	if errors.Is(err, chat.ErrNoTemplate) {
+		m.config.logger.Info("the model has no chat template; only raw prompts work")
+		return nil
+	}
+	return err
+}
+
+// compute is the type of products that the options ask for, checked against backend and weights.
+func (m *Model) compute(mc *vlm.Config) (ops.DType, error) {
+	switch m.config.activations {
+	case BF16:
+		if !m.device.Capabilities().Computes(ops.BF16) {
+			return 0, fmt.Errorf("%w: backend %s has no bf16 products", ErrUnsupported, m.backend.Name)
+		}
+		return ops.BF16, nil
+	case Int8:
+		return 0, fmt.Errorf("%w: int8 activations are for quantised weights; this model has none", ErrUnsupported)
+	}
+	return ops.F32, nil
+}
+
+// sizes are the limits of the running model.
+func (m *Model) sizes(mc *vlm.Config) (llama.Sizes, int) {
+	var z llama.Sizes
+	if mc.Text != nil {
+		z.Context = m.config.context
+		if z.Context == 0 {
+			z.Context = min(mc.Text.MaxPositions, 4096)
+		}
+		z.Context = min(z.Context, mc.Text.MaxPositions)
+		z.Positions = max(m.config.cache, z.Context)
+		z.PrefillRows = min(z.Context, 512)
+	}
+	pictures := m.config.batch
+	if pictures == 0 && mc.Vision != nil {
+		pictures = min(max(1024/mc.Vision.Patches(), 1), 16)
+	}
+	return z, pictures
+}
+
+// Close frees everything on the device. It waits for the step that runs; requests in flight fail
+// with ErrClosed. A second call does nothing.
+func (m *Model) Close() error {
+	m.lock <- struct{}{}
+	defer func() { <-m.lock }()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
+	return m.device.Close()
+}
+
+// Backend says which library runs the model.
+func (m *Model) Backend() Backend { return m.backend }
+
+// Plan is the memory that the model takes on the device.
+func (m *Model) Plan() Plan { return m.plan }
+
+// Tokenizer is the model's tokenizer, nil for a tower alone.
+func (m *Model) Tokenizer() tokenizer.Tokenizer { return m.tokenizer }
+
+// Counters are the device's own counts: calls, ops, captures, bytes.
+func (m *Model) Counters() (binding.Counters, error) { return m.device.Counters() }
+
+// step runs f with the device to itself. ctx is honoured while waiting for it, and stops f's work
+// on the device between two ops. After a failure nothing of it is left queued.
+func (m *Model) step(ctx context.Context, f func(s *ops.Stream) error) error {
+	if err := m.acquire(ctx); err != nil {
+		return err
+	}
+	defer m.release()
+	stop := m.device.CancelOn(ctx)
+	err := f(m.stream)
+	stop()
+	if err != nil {
+		// What f queued before it failed must not run into the next step.
+		err = errors.Join(err, ignoreRepeat(m.stream.Wait(), err))
+	}
+	return m.explain(ctx, err)
+}
+
+// acquire takes the device, unless ctx ends first or the model is closed.
+func (m *Model) acquire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case m.lock <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if m.closed {
+		<-m.lock
+		return fmt.Errorf("model: %w", ErrClosed)
+	}
+	return nil
+}
+
+func (m *Model) release() { <-m.lock }
+
+// explain turns a device error into what a caller can act on.
+func (m *Model) explain(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, ErrCancelled) && ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	var fault *binding.FaultError
+	if errors.As(err, &fault) && fault.NotFinite() {
+		return &NotFiniteError{Stage: vlm.StageName(int(fault.Stage)), Row: fault.Index, cause: err}
+	}
+	return err
+}
+
+// ignoreRepeat drops an error that says again what first said.
+func ignoreRepeat(err, first error) error {
+	if err == nil || errors.Is(first, err) || err.Error() == first.Error() {
+		return nil
+	}
+	return err
+}
+
+// logRequest leaves one line per request.
+func (m *Model) logRequest(ctx context.Context, what string, attrs ...slog.Attr) {
+	m.config.logger.LogAttrs(ctx, slog.LevelDebug, what, attrs...)
+}

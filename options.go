@@ -1,0 +1,268 @@
+package llama3v
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/llama3v/llama3v/model/imageprep"
+	"github.com/llama3v/llama3v/model/tokenizer"
+)
+
+// Option sets how a model is opened. An option with a value that makes no sense fails Open with
+// ErrOption.
+type Option func(*config) error
+
+// Activations is the type in which products take their activations.
+type Activations string
+
+const (
+	// F32 keeps activations as they are: the parity path, and the default.
+	F32 Activations = "f32"
+	// BF16 rounds them to bfloat16 before each product with bfloat16 weights; sums stay float32.
+	BF16 Activations = "bf16"
+	// Int8 is for quantised weights; a model without them refuses it with ErrUnsupported.
+	Int8 Activations = "int8"
+	// Auto takes the fastest type whose answers were shown to equal float32's within a stated
+	// bound. For f32, f16 and bf16 weights that is F32.
+	Auto Activations = "auto"
+)
+
+// Alpha says what becomes of a picture's transparency.
+type Alpha = imageprep.Alpha
+
+const (
+	AlphaWhite = imageprep.AlphaWhite // composite over white: the default
+	AlphaDrop  = imageprep.AlphaDrop  // ignore it, as the reference processors do
+)
+
+type config struct {
+	backend      string
+	library      string
+	threads      int
+	context      int
+	cache        int
+	activations  Activations
+	memoryLimit  int64
+	featureCache int64
+	alpha        Alpha
+	maxPixels    int64
+	maxBytes     int64
+	batch        int
+	kernels      string
+	logger       *slog.Logger
+	tokenizer    tokenizer.Tokenizer
+}
+
+func newConfig(opts []Option) (*config, error) {
+	c := &config{
+		backend: os.Getenv("LLAMA3V_BACKEND"), activations: F32, featureCache: 256 << 20,
+		alpha: AlphaWhite, maxPixels: imageprep.DefaultMaxPixels, maxBytes: imageprep.DefaultMaxBytes,
+		logger: slog.New(slog.DiscardHandler),
+	}
+	if c.backend == "" {
+		c.backend = "auto"
+	}
+	for _, opt := range opts {
+		if err := opt(c); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// WithBackend picks the backend: "cpu", "cuda", "metal", or "auto", which tries cuda, metal and
+// cpu. A named one never falls back to another. Without the option LLAMA3V_BACKEND decides, then
+// "auto".
+func WithBackend(name string) Option {
+	return func(c *config) error {
+		switch name {
+		case "auto", "cpu", "cuda", "metal":
+			c.backend = name
+			return nil
+		}
+		return fmt.Errorf("%w: backend %q (auto, cpu, cuda, metal)", ErrOption, name)
+	}
+}
+
+// WithLibrary opens the backend library at path and looks nowhere else.
+func WithLibrary(path string) Option {
+	return func(c *config) error { c.library = path; return nil }
+}
+
+// WithThreads sets the processor threads of the CPU backend; 0 is one per usable core. Results do
+// not depend on it.
+func WithThreads(n int) Option {
+	return positive("threads", n, func(c *config) { c.threads = n })
+}
+
+// WithContext sets the most positions of one conversation; 0 is what the model was trained on, at
+// most 4096.
+func WithContext(positions int) Option {
+	return positive("context", positions, func(c *config) { c.context = positions })
+}
+
+// WithCachePositions sets the size of the key-value cache that all running conversations share;
+// 0 is one conversation's context. A request waits while others hold too much of it.
+func WithCachePositions(positions int) Option {
+	return positive("cache positions", positions, func(c *config) { c.cache = positions })
+}
+
+// WithActivations sets the type of activations in products.
+func WithActivations(a Activations) Option {
+	return func(c *config) error {
+		switch a {
+		case F32, BF16, Int8, Auto:
+			c.activations = a
+			return nil
+		}
+		return fmt.Errorf("%w: activations %q (f32, bf16, int8, auto)", ErrOption, a)
+	}
+}
+
+// WithMemoryLimit bounds the bytes that the model may allocate on the device. Open fails with a
+// MemoryError when its plan does not fit.
+func WithMemoryLimit(bytes int64) Option {
+	return positive("memory limit", int(bytes), func(c *config) { c.memoryLimit = bytes })
+}
+
+// WithFeatureCache bounds the host memory that keeps features of pictures already seen; 0 keeps
+// none. The default is 256 MiB.
+func WithFeatureCache(bytes int64) Option {
+	return positive("feature cache", int(bytes), func(c *config) { c.featureCache = bytes })
+}
+
+// WithAlpha says what becomes of transparency.
+func WithAlpha(a Alpha) Option {
+	return func(c *config) error {
+		if a != AlphaWhite && a != AlphaDrop {
+			return fmt.Errorf("%w: alpha %v", ErrOption, a)
+		}
+		c.alpha = a
+		return nil
+	}
+}
+
+// WithPictureLimits bounds a picture's pixels and encoded bytes; both are checked before decoding.
+func WithPictureLimits(pixels, bytes int64) Option {
+	return func(c *config) error {
+		if pixels < 1 || bytes < 1 {
+			return fmt.Errorf("%w: picture limits of %d pixels and %d bytes", ErrOption, pixels, bytes)
+		}
+		c.maxPixels, c.maxBytes = pixels, bytes
+		return nil
+	}
+}
+
+// WithPictureBatch sets how many pictures go through the tower at once; 0 lets the model choose.
+// Results do not depend on it.
+func WithPictureBatch(n int) Option {
+	return positive("picture batch", n, func(c *config) { c.batch = n })
+}
+
+// WithKernels picks a kernel set of the CPU backend by name ("scalar", "avx2", "avx512", "neon");
+// "" takes the best that the processor has.
+func WithKernels(name string) Option {
+	return func(c *config) error { c.kernels = name; return nil }
+}
+
+// WithLogger receives what Open decides (backends passed over and why, the memory plan) and how
+// long requests took.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) error {
+		if l == nil {
+			return fmt.Errorf("%w: nil logger", ErrOption)
+		}
+		c.logger = l
+		return nil
+	}
+}
+
+// WithTokenizer takes the place of the pure Go tokenizer that Open makes from the model's
+// tokenizer.json, for instance with the one of package model/tokenizer/daulet.
+func WithTokenizer(t tokenizer.Tokenizer) Option {
+	return func(c *config) error {
+		if t == nil {
+			return fmt.Errorf("%w: nil tokenizer", ErrOption)
+		}
+		c.tokenizer = t
+		return nil
+	}
+}
+
+func positive(what string, n int, set func(*config)) Option {
+	return func(c *config) error {
+		if n < 0 {
+			return fmt.Errorf("%w: %s %d", ErrOption, what, n)
+		}
+		set(c)
+		return nil
+	}
+}
+
+// GenerateOption sets how one request is answered.
+type GenerateOption func(*generateConfig) error
+
+type generateConfig struct {
+	maxTokens int
+	raw       bool
+	ignoreEOS bool
+	stopIDs   []int32
+	tap       TapFunc
+}
+
+const defaultMaxTokens = 256
+
+func newGenerateConfig(opts []GenerateOption) (*generateConfig, error) {
+	c := &generateConfig{maxTokens: defaultMaxTokens}
+	for _, opt := range opts {
+		if err := opt(c); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// MaxTokens bounds the tokens of the answer, the stop id included; the default is 256.
+func MaxTokens(n int) GenerateOption {
+	return func(c *generateConfig) error {
+		if n < 1 {
+			return fmt.Errorf("%w: at most %d tokens", ErrOption, n)
+		}
+		c.maxTokens = n
+		return nil
+	}
+}
+
+// Raw takes the text as it is, without chat template: the model's start token if it wants one, the
+// pictures, then the texts of all turns joined.
+func Raw() GenerateOption {
+	return func(c *generateConfig) error { c.raw = true; return nil }
+}
+
+// IgnoreEOS goes on past the model's own end ids; StopIDs still end it.
+func IgnoreEOS() GenerateOption {
+	return func(c *generateConfig) error { c.ignoreEOS = true; return nil }
+}
+
+// StopIDs are further ids that end the answer. Their text is not part of it.
+func StopIDs(ids ...int32) GenerateOption {
+	return func(c *generateConfig) error { c.stopIDs = append(c.stopIDs, ids...); return nil }
+}
+
+// TapFunc receives an intermediate result: a matrix [rows, cols] of its own memory.
+type TapFunc func(name string, rows, cols int, data []float32)
+
+// Tap shows f every layer of the pictures' encoding and the prompt's prefill, as they run:
+// "vision.hidden.k", "vision.last_hidden_state", "projector.in_proj", "projector.block.k",
+// "projector.norm", "projected", "hidden.k", "final_norm", "logits" (k = 0 is the embedding output).
+// It costs a copy of each, and pictures are encoded anew. f runs while the model is locked.
+func Tap(f TapFunc) GenerateOption {
+	return func(c *generateConfig) error { c.tap = f; return nil }
+}
+
+// input marks what Ask takes beside its question.
+func (GenerateOption) input() {}
+
+// Input is what Ask takes beside its question: a Picture or a GenerateOption.
+type Input interface{ input() }

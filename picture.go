@@ -1,0 +1,80 @@
+package llama3v
+
+import (
+	"fmt"
+	"image"
+	"io"
+	"os"
+
+	"github.com/llama3v/llama3v/model/imageprep"
+)
+
+// Picture is a picture to look at: a file, bytes, a reader or an image.Image. The format is sniffed
+// from the content (PNG, JPEG, GIF's first frame, WebP, BMP, TIFF); orientation tags are applied.
+// All ways of handing in one picture give the same pixels.
+type Picture struct {
+	name string
+	read func(limit int64) ([]byte, error)
+	img  image.Image
+}
+
+// File is the picture in a file. Nothing is opened before it is needed.
+func File(path string) Picture {
+	return Picture{name: path, read: func(limit int64) ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return readAll(f, limit)
+	}}
+}
+
+// Bytes is an encoded picture in memory. data is not copied: it must not change before the call
+// that takes the picture returns.
+func Bytes(data []byte) Picture {
+	return Picture{name: fmt.Sprintf("%d bytes", len(data)), read: func(int64) ([]byte, error) { return data, nil }}
+}
+
+// Reader is an encoded picture that r gives, read once, to its end.
+func Reader(r io.Reader) Picture {
+	return Picture{name: "reader", read: func(limit int64) ([]byte, error) { return readAll(r, limit) }}
+}
+
+// Image is a decoded picture.
+func Image(img image.Image) Picture { return Picture{name: "image.Image", img: img} }
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrPictureTooLarge, limit)
+	}
+	return data, err
+}
+
+// decode turns the picture into upright RGB pixels. index is its place among the pictures of the
+// call, from 0; errors name it.
+func (p Picture) decode(index int, opts imageprep.DecodeOptions) (*imageprep.Picture, error) {
+	pixels, err := p.pixels(opts)
+	if err != nil {
+		return nil, fmt.Errorf("picture %d (%s): %w", index+1, p.name, err)
+	}
+	return pixels, nil
+}
+
+func (p Picture) pixels(opts imageprep.DecodeOptions) (*imageprep.Picture, error) {
+	if p.img != nil {
+		return imageprep.FromImage(p.img, opts)
+	}
+	if p.read == nil {
+		return nil, fmt.Errorf("%w: an empty Picture; use File, Bytes, Reader or Image", ErrPictureUnsupported)
+	}
+	data, err := p.read(opts.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return imageprep.Decode(data, opts)
+}
+
+// input marks what Ask takes beside its question.
+func (Picture) input() {}
