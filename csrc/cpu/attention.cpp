@@ -6,9 +6,6 @@
 #include <cmath>
 #include <limits>
 
-#include "ops.h"
-#include "ragged.h"
-
 namespace l3v::cpu {
 
 void attend_row(const float* q, const Matrix& k, const Matrix& v, int64_t column, int32_t head_dim,
@@ -36,6 +33,12 @@ int64_t sound_attention(const AttentionArgs& a, Worker& w) {
   const int64_t sound = q < k ? q : k;
   if (sound < a.sequences)
     w.fault(L3V_FAULT_OFFSETS, sound, *(q <= k ? a.q_offsets : a.k_offsets).i32(sound + 1));
+  return sound;
+}
+
+int64_t sound_attention(const PagedAttentionArgs& a, Worker& w) {
+  const int64_t sound = sound_sequences(a.q_offsets, a.sequences, a.rows);
+  if (sound < a.sequences) w.fault(L3V_FAULT_OFFSETS, sound, *a.q_offsets.i32(sound + 1));
   return sound;
 }
 

@@ -1,12 +1,14 @@
-// attention.h: what the two attention ops share, in the scalar form; attention_simd.h has the other.
+// attention.h: what the two attention ops and their forms share. None of it is vector code.
 #ifndef L3V_CPU_ATTENTION_H
 #define L3V_CPU_ATTENTION_H
 
-#include "cpu.h"
+#include "ops.h"
+#include "ragged.h"
 
 namespace l3v::cpu {
 
-// One query and head against keys[0..count), rows of k and v whose head begins at column:
+// The scalar form of both: one query and head against keys[0..count), rows of k and v whose head
+// begins at column:
 //   score_i = scale q.k_i,  p_i = exp(score_i - max),  out = sum p_i v_i / sum p_i
 // Without keys out is zeros. scores has room for count.
 void attend_row(const float* q, const Matrix& k, const Matrix& v, int64_t column, int32_t head_dim,
@@ -14,10 +16,116 @@ void attend_row(const float* q, const Matrix& k, const Matrix& v, int64_t column
 
 // The sequences from the first on whose offsets hold on both sides; notes the fault of the next.
 int64_t sound_attention(const AttentionArgs& a, Worker& w);
+// The same for the one side of the paged op.
+int64_t sound_attention(const PagedAttentionArgs& a, Worker& w);
 
 // Puts the next key rows of *row..end-1 that the mask leaves into keys, at most cap, and moves *row
 // behind them. A masked key's memory is never read: it may hold anything.
 int64_t visible_keys(const AttentionArgs& a, int64_t* row, int64_t end, int64_t* keys, int64_t cap);
+
+// ---- The vector forms: blocks of query rows against segments of keys (attention_simd.h). ----
+
+constexpr int64_t kAttentionSegment = 512;  // keys; scores of a group and packed heads fit in L2
+constexpr int64_t kAttentionChunk = 64;     // values that stay in L1 while a group runs over them
+constexpr int64_t kAttentionGroup = 40;     // query rows; a multiple of 4 and 5, the tiles' heights
+constexpr int64_t kAttentionBlock = 240;    // most query rows of a task: the keys' packing is shared
+
+constexpr float kZeroHead[kMaxHeadDim] = {};
+
+inline int64_t clamp_chunk(int64_t n) {
+  return n < 0 ? 0 : n < kAttentionChunk ? n : kAttentionChunk;
+}
+
+// A query of one head, and how many keys of its sequence it sees.
+struct QueryRow {
+  const float* q;
+  float* out;
+  int64_t keys;
+};
+
+// What a task works on: rows of one sequence and kv head, in rising order of the keys they see.
+struct QueryBlock {
+  QueryRow row[kAttentionBlock];
+  int64_t rows;
+  Matrix k, v;
+  int64_t column;  // of the kv head in k and v
+  int32_t head_dim;
+  float scale;
+};
+
+// A sequence's keys in order: next() puts the rows of the next segment into keys.
+struct MaskedKeys {
+  const AttentionArgs* a;
+  int64_t at, end;
+  int64_t next(int64_t* keys) { return visible_keys(*a, &at, end, keys, kAttentionSegment); }
+};
+struct PagedKeys {
+  PagedSequence sequence;
+  int64_t at, end;
+  int64_t next(int64_t* keys);
+};
+
+// Hands out the blocks of an op. A sequence's rows times its query heads of a kv head are cut
+// into blocks that are even, and small enough to keep every worker busy.
+class BlockList {
+ public:
+  BlockList(int64_t all_rows, int32_t kv_heads, int workers);
+  // How many blocks `rows` rows become, and the rows of block i.
+  int64_t count(int64_t rows) const { return (rows + most_ - 1) / most_; }
+  Rows at(int64_t rows, int64_t i) const {
+    return {rows * i / count(rows), rows * (i + 1) / count(rows)};
+  }
+
+ private:
+  int64_t most_;
+};
+
+class AttentionTasks {
+ public:
+  AttentionTasks(const AttentionArgs& a, Worker& w);
+  bool next(QueryBlock* block, MaskedKeys* keys);
+
+ private:
+  const AttentionArgs& a_;
+  Worker& w_;
+  int64_t sound_;
+  BlockList blocks_;
+  int64_t total_ = 0;
+  int64_t sequence_ = -1, first_ = 0, end_ = 0;  // the sequence at hand and its tasks [first, end)
+};
+
+class PagedAttentionTasks {
+ public:
+  PagedAttentionTasks(const PagedAttentionArgs& a, Worker& w);
+  bool next(QueryBlock* block, PagedKeys* keys);
+
+ private:
+  const PagedAttentionArgs& a_;
+  Worker& w_;
+  int64_t sound_;
+  BlockList blocks_;
+  int64_t total_ = 0;
+  int64_t sequence_ = -1, first_ = 0, end_ = 0;
+  bool good_ = false;
+  PagedSequence at_{};
+};
+
+// A worker's scratch memory, by what lies in it.
+struct AttentionScratch {
+  AttentionScratch(char* base, int32_t head_dim, int lanes);
+  int64_t stride;     // head_dim in whole vectors
+  int64_t* keys;      // [segment] rows of k and v
+  int64_t* counting;  // [segment] 0, 1, 2, ...: the rows of packed values
+  float* k;           // [segment / panel][head_dim][panel]
+  float* v;           // [segment][stride]
+  float* q;           // [block / tile][head_dim][tile]
+  float* scores;      // [group][segment]
+  float* sums;        // [group][stride]: values weighed, one segment
+  float* acc;         // [block][stride]: the same over the segments so far
+  float* maximum;     // [block]
+  float* weight;      // [block]: the sum of exponentials
+  int64_t bytes;
+};
 
 }  // namespace l3v::cpu
 #endif

@@ -21,7 +21,7 @@ void cache_append_scalar(const CacheAppendArgs& a, Worker& w) {
   for (int64_t c; (c = w.claim((all.count() + kRows - 1) / kRows)) >= 0;) {
     const int64_t begin = all.begin + c * kRows;
     for (int64_t row = begin; row < begin + kRows && row < all.end; row++) {
-      while (s < 0 || row >= seq.rows.end) good = paged_sequence(a, w, ++s, false, &seq);
+      while (s < 0 || row >= seq.rows.end) good = paged_sequence(a, w, ++s, &seq);
       if (!good) continue;
       const int64_t to = seq.cache_row(seq.first + row - seq.rows.begin);
       std::memcpy(a.k_cache.f32(to), a.k.f32(row), bytes);

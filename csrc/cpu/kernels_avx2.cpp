@@ -1,20 +1,66 @@
-// kernels_avx2.cpp: the table of the AVX2 set. It starts from the scalar one: what is not named here
-// has no vector form.
+// kernels_avx2.cpp: the AVX2 set. It starts from the scalar table: what is not named here is a
+// copy or a few integers, and has no vector form.
+#include "measure.h"
 #include "ops.h"
+
+#if defined(__x86_64__)
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include <immintrin.h>
+
+#include "attention.h"
+#include "rope.h"
+#include "split.h"
+#include "topk.h"
+#include "target_avx2.h"
+
+#include "simd_avx2.h"
+
+#include "attention_simd.h"
+#include "elementwise_simd.h"
+#include "layer_norm_simd.h"
+#include "rms_norm_simd.h"
+#include "softmax_simd.h"
+#include "topk_simd.h"
+
+namespace l3v::cpu {
+
+static Kernels table() {
+  using V = F256;
+  Kernels k = *scalar_kernels();
+  k.name = "avx2";
+  k.linear = linear_avx2;
+  k.layer_norm = layer_norm_simd<V>;
+  k.rms_norm = rms_norm_simd<V>;
+  k.patch_embed = patch_embed_avx2;
+  k.attention = attention_simd<V>;
+  k.paged_attention = paged_attention_simd<V>;
+  k.rope = rope_simd<V>;
+  k.swiglu = swiglu_simd<V>;
+  k.activation = activation_simd<V>;
+  k.softmax = softmax_simd<V>;
+  k.topk = topk_simd<V>;
+  k.check_finite = check_finite_simd<V>;
+  k.linear_workspace = linear_workspace_avx2;
+  k.patch_embed_workspace = patch_embed_workspace_avx2;
+  k.attention_workspace = attention_workspace_simd<V>;
+  k.paged_attention_workspace = paged_attention_workspace_simd<V>;
+  k.topk_workspace = topk_workspace_simd;
+  return k;
+}
+
+}  // namespace l3v::cpu
+
+#include "target_end.h"
+#endif
 
 namespace l3v::cpu {
 
 const Kernels* avx2_kernels() {
 #if defined(__x86_64__)
-  static const Kernels kernels = [] {
-    Kernels k = *scalar_kernels();
-    k.name = "avx2";
-    k.linear = linear_avx2;
-    k.linear_workspace = linear_workspace_avx2;
-    k.patch_embed = patch_embed_avx2;
-    k.patch_embed_workspace = patch_embed_workspace_avx2;
-    return k;
-  }();
+  static const Kernels kernels = table();
   return &kernels;
 #else
   return nullptr;

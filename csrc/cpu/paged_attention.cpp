@@ -1,14 +1,11 @@
 // paged_attention.cpp: causal attention over the paged cache (paging: Kwon et al. 2023,
 // arXiv:2309.06180): the row at position t sees positions 0..t of its sequence.
 #include "attention.h"
-#include "ops.h"
-#include "ragged.h"
 
 namespace l3v::cpu {
 
 void paged_attention_scalar(const PagedAttentionArgs& a, Worker& w) {
-  const int64_t sound = sound_sequences(a.q_offsets, a.sequences, a.rows);
-  if (sound < a.sequences) w.fault(L3V_FAULT_OFFSETS, sound, *a.q_offsets.i32(sound + 1));
+  const int64_t sound = sound_attention(a, w);
   if (sound == 0) return;
   int64_t* keys = reinterpret_cast<int64_t*>(w.scratch);
   float* scores = reinterpret_cast<float*>(keys + a.max_pages * a.page_size);
@@ -20,7 +17,7 @@ void paged_attention_scalar(const PagedAttentionArgs& a, Worker& w) {
   for (int64_t i; (i = w.claim(all.count())) >= 0;) {
     const int64_t row = all.begin + i;
     while (s < 0 || row >= seq.rows.end) {
-      good = paged_sequence(a, w, ++s, true, &seq);
+      good = paged_sequence(a, w, ++s, &seq);
       for (int64_t t = 0; good && t < seq.length; t++) keys[t] = seq.cache_row(t);
     }
     // The row of an idle or broken sequence sees nothing, and becomes zeros.

@@ -1,0 +1,305 @@
+// attention_simd.h: attention.cpp and paged_attention.cpp on vectors V.
+//
+// The keys of a sequence are walked in segments of kSegment, by their place in the sequence. For a
+// query row and the keys i of a segment:
+//   s_i = scale q.k_i                one chain of fma over head_dim, keys in the lanes
+//   m = max s_i,  p_i = exp(s_i - m),  l = sum p_i
+//   o = sum p_i v_i                  one chain of fma over i, head_dim in the lanes
+// and segments are merged in order, each with its own maximum (Milakov & Gimelshein 2018,
+// arXiv:1805.02867; in blocks Dao et al. 2022, arXiv:2205.14135):
+//   M' = max(M, m),  L' = L e^(M - M') + l e^(m - M'),  O' = O e^(M - M') + o e^(m - M')
+// None of these sums knows which rows share a tile, a block or a step with the query, so a row's
+// bits depend on its query and the keys that it sees alone.
+//
+// Keys are packed into panels [head_dim][kPanelVectors * kLanes], values into rows of whole
+// vectors, a segment at a time, and kGroup query rows run against them: a panel, or a chunk of
+// values, stays in the first cache for all tiles of the group. Where the query rows are few
+// (decode) values are read in place; what bounds that is reading the cache.
+#ifndef L3V_CPU_ATTENTION_SIMD_H
+#define L3V_CPU_ATTENTION_SIMD_H
+
+#include <cfloat>
+
+#include "attention.h"
+#include "ops.h"
+
+namespace l3v::cpu {
+
+// out[r * kAttentionSegment + lane] = scale * q_r . k_lane for one panel. q is [head_dim][R].
+template <class V, int R>
+static void score_tile(const float* q, const float* k, int32_t head_dim, float scale, float* out) {
+  constexpr int L = V::kLanes, P = V::kPanelVectors;
+  V acc[R][P];
+  for (int r = 0; r < R; r++)
+    for (int j = 0; j < P; j++) acc[r][j] = V::zero();
+  for (int32_t d = 0; d < head_dim; d++, q += R, k += P * L) {
+    V key[P];
+    for (int j = 0; j < P; j++) key[j] = V::load(k + j * L);
+    for (int r = 0; r < R; r++) {
+      const V query = V::all(q[r]);
+      for (int j = 0; j < P; j++) acc[r][j] = fma(query, key[j], acc[r][j]);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int j = 0; j < P; j++)
+      (acc[r][j] * V::all(scale)).store(out + r * kAttentionSegment + j * L);
+}
+
+template <class V, int R = V::kTileRows>
+static void score(int rows, const float* q, const float* k, int32_t head_dim, float scale,
+                  float* out) {
+  if (rows == R) return score_tile<V, R>(q, k, head_dim, scale, out);
+  if constexpr (R > 1) score<V, R - 1>(rows, q, k, head_dim, scale, out);
+}
+
+// Rows of values: row i of a chunk at data + rows[i] * stride.
+struct ValueRows {
+  const float* data;
+  int64_t stride;
+  const int64_t* rows;
+};
+
+// sums[r * stride + c] += sum over i < n of p[r * kAttentionSegment + i] * v_i[c], C vectors wide.
+template <class V, int R, int C>
+static void value_tile(const float* p, const ValueRows& v, int64_t n, float* sums, int64_t stride) {
+  constexpr int L = V::kLanes;
+  V acc[R][C];
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) acc[r][c] = V::load(sums + r * stride + c * L);
+  for (int64_t i = 0; i < n; i++) {
+    const float* row = v.data + v.rows[i] * v.stride;
+    V value[C];
+    for (int c = 0; c < C; c++) value[c] = V::load(row + c * L);
+    for (int r = 0; r < R; r++) {
+      const V weight = V::all(p[r * kAttentionSegment + i]);
+      for (int c = 0; c < C; c++) acc[r][c] = fma(weight, value[c], acc[r][c]);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) acc[r][c].store(sums + r * stride + c * L);
+}
+
+template <class V, int R, int C = V::kTileColumns>
+static void value_columns(int columns, const float* p, const ValueRows& v, int64_t n, float* sums,
+                          int64_t stride) {
+  if (columns == C) return value_tile<V, R, C>(p, v, n, sums, stride);
+  if constexpr (C > 1) value_columns<V, R, C - 1>(columns, p, v, n, sums, stride);
+}
+
+// All of head_dim, in groups of columns as even as they get.
+template <class V, int R = V::kTileRows>
+static void value(int rows, const float* p, ValueRows v, int64_t n, float* sums, int64_t stride) {
+  if (rows == R) {
+    const int vectors = static_cast<int>(stride) / V::kLanes;
+    const int groups = (vectors + V::kTileColumns - 1) / V::kTileColumns;
+    for (int g = 0; g < groups; g++) {
+      const int columns = vectors / groups + (g < vectors % groups ? 1 : 0);
+      value_columns<V, R>(columns, p, v, n, sums, stride);
+      v.data += columns * V::kLanes;
+      sums += columns * V::kLanes;
+    }
+    return;
+  }
+  if constexpr (R > 1) value<V, R - 1>(rows, p, v, n, sums, stride);
+}
+
+// s[0..n) becomes exp(s - max s); returns the sum. The maximum is never below -FLT_MAX, so that
+// scores that overflowed to -inf weigh nothing instead of making NaN. NaN never wins a max, and
+// comes through exp.
+template <class V>
+static float exponentials(float* s, int64_t n, float* maximum) {
+  constexpr int L = V::kLanes;
+  const V least = V::all(-FLT_MAX);
+  const int rest = static_cast<int>(n % L);
+  const int64_t full = n - rest;
+  V best[2] = {least, least};
+  for (int64_t i = 0; i < full; i += L) best[(i / L) & 1] = max(V::load(s + i), best[(i / L) & 1]);
+  if (rest != 0) best[0] = max(V::load(s + full, rest, least), best[0]);
+  *maximum = largest(max(best[0], best[1]));
+
+  const V top = V::all(*maximum);
+  V sum = V::zero();
+  for (int64_t i = 0; i < full; i += L) {
+    const V p = exp(V::load(s + i) - top);
+    p.store(s + i);
+    sum = sum + p;
+  }
+  if (rest != 0) {
+    const V p = exp(V::load(s + full, rest, top) - top);
+    p.store(s + full, rest);
+    float lanes[L];
+    p.store(lanes);
+    for (int i = rest; i < L; i++) lanes[i] = 0;
+    sum = sum + V::load(lanes);
+  }
+  return total(sum);
+}
+
+template <class V>
+static float exponential(float x) {
+  float lanes[V::kLanes];
+  exp(V::all(x)).store(lanes);
+  return lanes[0];
+}
+
+// k[panel][d][lane]: the keys of a segment, one head. Lanes behind the last key are zeros.
+template <class V>
+static void pack_keys(const Matrix& k, int64_t column, int32_t head_dim, const int64_t* keys,
+                      int64_t n, float* out) {
+  constexpr int L = V::kLanes, W = V::kPanelVectors * L;
+  for (int64_t panel = 0; panel < n; panel += W, out += int64_t{W} * head_dim) {
+    for (int j = 0; j < W; j += L) {
+      const float* rows[L];
+      for (int i = 0; i < L; i++) {
+        const int64_t key = panel + j + i;
+        rows[i] = key < n ? k.f32(keys[key]) + column : kZeroHead;
+      }
+      V::transpose(rows, head_dim, out + j, W);
+    }
+  }
+}
+
+template <class V>
+static void pack_values(const Matrix& v, int64_t column, int32_t head_dim, const int64_t* keys,
+                        int64_t n, float* out, int64_t stride) {
+  constexpr int L = V::kLanes;
+  const int rest = head_dim % L;
+  for (int64_t i = 0; i < n; i++, out += stride) {
+    const float* row = v.f32(keys[i]) + column;
+    int32_t d = 0;
+    for (; d + L <= head_dim; d += L) V::load(row + d).store(out + d);
+    if (rest != 0) V::load(row + d, rest, V::zero()).store(out + d);
+  }
+}
+
+// Runs the rows of one block, all of one sequence and kv head, against the keys that next() yields.
+template <class V, class Keys>
+static void attend_block(const QueryBlock& b, Keys keys, const AttentionScratch& s) {
+  constexpr int L = V::kLanes, R = V::kTileRows, W = V::kPanelVectors * L;
+  constexpr int64_t kSegment = kAttentionSegment;
+  const int64_t stride = s.stride;
+  const int32_t head_dim = b.head_dim;
+  const bool in_place = b.rows <= 2 * R && head_dim % L == 0;
+
+  for (int64_t t = 0; t < b.rows; t += R) {  // tiles of queries, [head_dim][rows of the tile]
+    const int64_t rows = b.rows - t < R ? b.rows - t : R;
+    float* q = s.q + t * head_dim;
+    for (int32_t d = 0; d < head_dim; d++)
+      for (int64_t r = 0; r < rows; r++) *q++ = b.row[t + r].q[d];
+  }
+
+  int64_t base = 0;
+  for (int64_t n; (n = keys.next(s.keys)) > 0; base += n) {
+    pack_keys<V>(b.k, b.column, head_dim, s.keys, n, s.k);
+    ValueRows values{b.v.f32() + b.column, b.v.stride, s.keys};
+    if (!in_place) {
+      pack_values<V>(b.v, b.column, head_dim, s.keys, n, s.v, stride);
+      values = {s.v, stride, s.counting};
+    }
+
+    for (int64_t g = 0; g < b.rows; g += kAttentionGroup) {
+      const int64_t rows = b.rows - g < kAttentionGroup ? b.rows - g : kAttentionGroup;
+      int64_t sees[kAttentionGroup];  // keys of this segment that a row sees
+      for (int64_t r = 0; r < rows; r++) {
+        const int64_t left = b.row[g + r].keys - base;
+        sees[r] = left < 0 ? 0 : left < n ? left : n;
+      }
+
+      for (int64_t panel = 0; panel < n; panel += W) {
+        for (int64_t t = 0; t < rows; t += R) {
+          const int64_t count = rows - t < R ? rows - t : R;
+          if (sees[t + count - 1] <= panel) continue;
+          score<V>(static_cast<int>(count), s.q + (g + t) * head_dim, s.k + panel * head_dim,
+                   head_dim, b.scale, s.scores + t * kSegment + panel);
+        }
+      }
+
+      float maximum[kAttentionGroup], sum[kAttentionGroup];
+      for (int64_t r = 0; r < rows; r++) {
+        if (sees[r] != 0) sum[r] = exponentials<V>(s.scores + r * kSegment, sees[r], &maximum[r]);
+        for (int64_t c = 0; c < stride; c += L) V::zero().store(s.sums + r * stride + c);
+      }
+
+      for (int64_t chunk = 0; chunk < n; chunk += kAttentionChunk) {
+        const ValueRows v{values.data, values.stride, values.rows + chunk};
+        for (int64_t t = 0; t < rows; t += R) {
+          const int64_t count = rows - t < R ? rows - t : R;
+          const float* p = s.scores + t * kSegment + chunk;
+          float* sums = s.sums + t * stride;
+          // What all rows of the tile see, then the rest row by row: a value that a row does not
+          // see may be NaN, and would come through a weight of zero.
+          const int64_t common = clamp_chunk(sees[t] - chunk);
+          if (common > 0) value<V>(static_cast<int>(count), p, v, common, sums, stride);
+          for (int64_t r = 1; r < count; r++) {
+            const int64_t more = clamp_chunk(sees[t + r] - chunk) - common;
+            const ValueRows tail{v.data, v.stride, v.rows + common};
+            if (more > 0)
+              value<V>(1, p + r * kSegment + common, tail, more, sums + r * stride, stride);
+          }
+        }
+      }
+
+      for (int64_t r = 0; r < rows; r++) {
+        if (sees[r] == 0) continue;
+        float* acc = s.acc + (g + r) * stride;
+        const float* sums = s.sums + r * stride;
+        float& top = s.maximum[g + r];
+        float& weight = s.weight[g + r];
+        if (base == 0) {
+          top = maximum[r];
+          weight = sum[r];
+          for (int64_t c = 0; c < stride; c += L) V::load(sums + c).store(acc + c);
+          continue;
+        }
+        const float higher = maximum[r] > top ? maximum[r] : top;
+        const float a = exponential<V>(top - higher), e = exponential<V>(maximum[r] - higher);
+        top = higher;
+        weight = weight * a + sum[r] * e;
+        for (int64_t c = 0; c < stride; c += L)
+          fma(V::load(sums + c), V::all(e), V::load(acc + c) * V::all(a)).store(acc + c);
+      }
+    }
+  }
+
+  for (int64_t r = 0; r < b.rows; r++) {
+    float* out = b.row[r].out;
+    const float* acc = s.acc + r * stride;
+    if (base == 0) {  // no key: zeros
+      for (int32_t d = 0; d < head_dim; d++) out[d] = 0;
+      continue;
+    }
+    const V weight = V::all(s.weight[r]);
+    int32_t d = 0;
+    for (; d + L <= head_dim; d += L) (V::load(acc + d) / weight).store(out + d);
+    if (d < head_dim) (V::load(acc + d) / weight).store(out + d, head_dim - d);
+  }
+}
+
+template <class V>
+void attention_simd(const AttentionArgs& a, Worker& w) {
+  const AttentionScratch scratch(w.scratch, a.head_dim, V::kLanes);
+  AttentionTasks tasks(a, w);
+  QueryBlock block;
+  for (MaskedKeys keys; tasks.next(&block, &keys);) attend_block<V>(block, keys, scratch);
+}
+
+template <class V>
+void paged_attention_simd(const PagedAttentionArgs& a, Worker& w) {
+  const AttentionScratch scratch(w.scratch, a.head_dim, V::kLanes);
+  PagedAttentionTasks tasks(a, w);
+  QueryBlock block;
+  for (PagedKeys keys; tasks.next(&block, &keys);) attend_block<V>(block, keys, scratch);
+}
+
+template <class V>
+Workspace attention_workspace_simd(const AttentionArgs& a, int) {
+  return {AttentionScratch(nullptr, a.head_dim, V::kLanes).bytes, 0};
+}
+
+template <class V>
+Workspace paged_attention_workspace_simd(const PagedAttentionArgs& a, int) {
+  return {AttentionScratch(nullptr, a.head_dim, V::kLanes).bytes, 0};
+}
+
+}  // namespace l3v::cpu
+#endif
