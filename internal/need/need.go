@@ -8,12 +8,17 @@ import (
 	"testing"
 )
 
-// Missing skips the test for want of what, and says how to get it. When the environment variable
-// L3V_REQUIRE (a comma list such as "cpu,cc,llama3-vocab") names what, the test fails instead: a
-// machine that is meant to have everything must not skip.
+// Required says whether the environment variable L3V_REQUIRE (a comma list such as
+// "cpu,cc,llama3-vocab") names what: a machine that is meant to have everything must not skip.
+func Required(what string) bool {
+	return slices.Contains(strings.Split(os.Getenv("L3V_REQUIRE"), ","), what)
+}
+
+// Missing skips the test for want of what, and says how to get it. Where what is [Required] the
+// test fails instead.
 func Missing(t testing.TB, what, how string) {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("L3V_REQUIRE"), ","), what) {
+	if Required(what) {
 		t.Fatalf("needs %s, which L3V_REQUIRE demands: %s", what, how)
 	}
 	t.Skipf("needs %s: %s", what, how)
