@@ -23,7 +23,7 @@ type EncodeOption func(siglip.Config) (siglip.Features, string, error)
 // ErrShape: no such layer.
 func Layer(k int) EncodeOption {
 	return func(c siglip.Config) (siglip.Features, string, error) {
-		f, err := c.Hidden(k)
+		f, err := c.State(k)
 		return f, fmt.Sprintf("layer %d", f.Layer), err
 	}
 }

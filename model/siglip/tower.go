@@ -47,9 +47,9 @@ type Features struct {
 	Pooled bool // the pooling head follows the post norm: one row per picture
 }
 
-// Hidden is hidden state layer, counted from the end when negative: -1 is the last layer's output.
+// State is hidden state layer, counted from the end when negative: -1 is the last layer's output.
 // An index outside is an error that names the range (hidden states are one more than layers).
-func (c Config) Hidden(layer int) (Features, error) {
+func (c Config) State(layer int) (Features, error) {
 	index := layer
 	if index < 0 {
 		index += c.Layers + 1

@@ -29,7 +29,7 @@ func readLlama3V(c *Config, file *weights.Config) error {
 	if file.Err() != nil {
 		return nil
 	}
-	features, err := vision.Hidden(layer)
+	features, err := vision.State(layer)
 	if err != nil {
 		file.Fail("vision_feature_layer", "is %d: %v", layer, err)
 	}
