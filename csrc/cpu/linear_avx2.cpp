@@ -50,30 +50,32 @@ inline __attribute__((always_inline)) void add_products(const float* x, int64_t 
 }
 
 // sums [R, 16 of 64] += x [R, k] times a strip of the panel's block.
-template <int R, int32_t dtype>
-void strip_of(const float* x, int64_t stride, const char* w, int64_t k, float* sums, bool first) {
+// With kKeep the widened weights are stored to keep.
+template <int R, int32_t dtype, bool kKeep>
+void strip_of(const float* x, int64_t stride, const char* w, float* keep, int64_t k, float* sums,
+              bool first) {
   __m256 acc[R][2];
   for (int r = 0; r < R; r++)
     for (int v = 0; v < 2; v++)
       acc[r][v] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(sums + r * kPanel + 8 * v);
-  __m256 wk[2];
+  const auto column = [&](int64_t i, bool odd) {
+    __m256 wk[2];
+    load_weights<dtype>(w, odd, wk);
+    if (kKeep) {
+      _mm256_storeu_ps(keep + i * kPanel, wk[0]);
+      _mm256_storeu_ps(keep + i * kPanel + 8, wk[1]);
+    }
+    add_products<R>(x + i, stride, wk, acc);
+  };
   if (dtype == L3V_BF16) {
     int64_t i = 0;
     for (; i + 1 < k; i += 2, w += kPanel * 4) {
-      load_weights<dtype>(w, false, wk);
-      add_products<R>(x + i, stride, wk, acc);
-      load_weights<dtype>(w, true, wk);
-      add_products<R>(x + i + 1, stride, wk, acc);
+      column(i, false);
+      column(i + 1, true);
     }
-    if (i < k) {
-      load_weights<dtype>(w, false, wk);
-      add_products<R>(x + i, stride, wk, acc);
-    }
+    if (i < k) column(i, false);
   } else {
-    for (int64_t i = 0; i < k; i++, w += kPanel * (dtype == L3V_F32 ? 4 : 2)) {
-      load_weights<dtype>(w, false, wk);
-      add_products<R>(x + i, stride, wk, acc);
-    }
+    for (int64_t i = 0; i < k; i++, w += kPanel * (dtype == L3V_F32 ? 4 : 2)) column(i, false);
   }
   for (int r = 0; r < R; r++)
     for (int v = 0; v < 2; v++) _mm256_storeu_ps(sums + r * kPanel + 8 * v, acc[r][v]);
@@ -110,53 +112,47 @@ void row_of(const float* x, const char* w, int64_t k, float* sums, bool first) {
 struct Avx2 {
   static constexpr bool kPairProducts = false;
   static constexpr int64_t kTileRows = 6;
-  static constexpr int64_t kBlockTiles = 21;
-  static constexpr int64_t kGroup = 8;
-  static constexpr int64_t kStep = 256;
+  static constexpr int64_t kBlockTiles = 16;
+  static constexpr int64_t kGroup = 12;
+  static constexpr int64_t kStep = 192;
   static constexpr int64_t kFewTiles = 2;
 
   static void round_pairs(const float*, int64_t, int64_t, int64_t, uint16_t*, int64_t) {}
   static void tile_pairs(int64_t, const uint16_t*, int64_t, const char*, int64_t, float*, bool,
                          const Ahead&) {}
 
-  template <int32_t dtype>
-  static void tile_rows(int64_t rows, const float* x, int64_t stride, const char* block, int64_t k,
-                        float* sums, bool first) {
-    if (rows == 1) return row_of<dtype>(x, block, k, sums, first);
+  template <int32_t dtype, bool kKeep>
+  static void tile_rows(int64_t rows, const float* x, int64_t stride, const char* block, float* keep,
+                        int64_t k, float* sums, bool first) {
+    if (rows == 1 && !kKeep) return row_of<dtype>(x, block, k, sums, first);
     for (int s = 0; s < kPanel / kStrip; s++) {
       const char* w = block + s * kStrip * (dtype == L3V_F16 ? 2 : 4);
-      float* to = sums + s * kStrip;
+      float* const to = sums + s * kStrip;
+      float* const kept = kKeep ? keep + s * kStrip : nullptr;
       switch (rows) {
-        case 2: strip_of<2, dtype>(x, stride, w, k, to, first); break;
-        case 3: strip_of<3, dtype>(x, stride, w, k, to, first); break;
-        case 4: strip_of<4, dtype>(x, stride, w, k, to, first); break;
-        case 5: strip_of<5, dtype>(x, stride, w, k, to, first); break;
-        default: strip_of<6, dtype>(x, stride, w, k, to, first);
+        case 1: strip_of<1, dtype, kKeep>(x, stride, w, kept, k, to, first); break;
+        case 2: strip_of<2, dtype, kKeep>(x, stride, w, kept, k, to, first); break;
+        case 3: strip_of<3, dtype, kKeep>(x, stride, w, kept, k, to, first); break;
+        case 4: strip_of<4, dtype, kKeep>(x, stride, w, kept, k, to, first); break;
+        case 5: strip_of<5, dtype, kKeep>(x, stride, w, kept, k, to, first); break;
+        default: strip_of<6, dtype, kKeep>(x, stride, w, kept, k, to, first);
       }
     }
   }
 
+  // keep: where the widened weights of the block go, or null.
   static void tile(int64_t rows, const float* x, int64_t stride, int32_t dtype, const char* block,
-                   int64_t k, float* sums, bool first, const Ahead&) {
+                   float* keep, int64_t k, float* sums, bool first, const Ahead&) {
     if (dtype == L3V_F32)
-      tile_rows<L3V_F32>(rows, x, stride, block, k, sums, first);
+      tile_rows<L3V_F32, false>(rows, x, stride, block, keep, k, sums, first);
+    else if (dtype == L3V_F16 && keep == nullptr)
+      tile_rows<L3V_F16, false>(rows, x, stride, block, keep, k, sums, first);
     else if (dtype == L3V_F16)
-      tile_rows<L3V_F16>(rows, x, stride, block, k, sums, first);
+      tile_rows<L3V_F16, true>(rows, x, stride, block, keep, k, sums, first);
+    else if (keep == nullptr)
+      tile_rows<L3V_BF16, false>(rows, x, stride, block, keep, k, sums, first);
     else
-      tile_rows<L3V_BF16>(rows, x, stride, block, k, sums, first);
-  }
-
-  static void widen(int32_t dtype, const char* block, int64_t k, float* out) {
-    __m256 wk[2];
-    for (int64_t i = 0; i < k; i++)
-      for (int s = 0; s < kPanel / kStrip; s++) {
-        if (dtype == L3V_F16)
-          load_weights<L3V_F16>(block + i * kPanel * 2 + s * kStrip * 2, false, wk);
-        else
-          load_weights<L3V_BF16>(block + i / 2 * kPanel * 4 + s * kStrip * 4, i & 1, wk);
-        _mm256_storeu_ps(out + i * kPanel + s * kStrip, wk[0]);
-        _mm256_storeu_ps(out + i * kPanel + s * kStrip + 8, wk[1]);
-      }
+      tile_rows<L3V_BF16, true>(rows, x, stride, block, keep, k, sums, first);
   }
 
   // The first `count` of eight lanes.
@@ -187,7 +183,7 @@ struct Avx2 {
 
   static void finish(const LinearArgs& a, int64_t row, int64_t rows, int64_t column,
                      const float* sums) {
-    const int64_t count = a.weight->rows - column < kPanel ? a.weight->rows - column : kPanel;
+    const int64_t count = at_most(kPanel, a.weight->rows - column);
     const float* bias = a.bias ? a.bias.f32() + column : nullptr;
     for (int64_t r = 0; r < rows; r++) {
       const float* residual = a.residual ? a.residual.f32(row + r) + column : nullptr;

@@ -26,15 +26,23 @@ struct Avx512 : Avx512Kernels {
                          const Ahead&) {}
 };
 
+// Whether bf16 dot products are the faster way to compute BF16 here. AMD's run at twice the rate
+// of float fma (Zen 4 and 5). Intel's run at half of it (measured on Sapphire Rapids: 87 against
+// 177 GFLOP/s a core), so there x is rounded and the float kernels do the rest.
+bool has_fast_pairs() {
+  static const bool fast = processor().avx512_bf16 && __builtin_cpu_is("amd");
+  return fast;
+}
+
 }  // namespace
 
 void linear_avx512(const LinearArgs& a, Worker& w) {
-  if (a.compute == L3V_BF16 && processor().avx512_bf16) return linear_avx512bf16(a, w);
+  if (a.compute == L3V_BF16 && has_fast_pairs()) return linear_avx512bf16(a, w);
   linear_tiles<Avx512>(a, w);
 }
 
 Workspace linear_workspace_avx512(const LinearArgs& a, int workers) {
-  if (a.compute == L3V_BF16 && processor().avx512_bf16) return linear_workspace_avx512bf16(a, workers);
+  if (a.compute == L3V_BF16 && has_fast_pairs()) return linear_workspace_avx512bf16(a, workers);
   return linear_tiles_workspace<Avx512>(a, workers);
 }
 

@@ -49,13 +49,11 @@ struct Avx512Bf16 : Avx512Kernels {
   // Rows of x as bf16; the missing half of an odd last pair is zero.
   static void round_pairs(const float* x, int64_t stride, int64_t rows, int64_t k, uint16_t* out,
                           int64_t out_stride) {
-    for (int64_t r = 0; r < rows; r++)
+    // By hand and not with vcvtneps2bf16, which makes zeros of denormals.
+    for (int64_t r = 0; r < rows; r++, x += stride, out += out_stride)
       for (int64_t i = 0; i < k; i += 16) {
-        const __mmask16 m = k - i < 16 ? static_cast<__mmask16>((1u << (k - i)) - 1) : 0xffff;
-        // By hand and not with vcvtneps2bf16, which makes zeros of denormals.
-        const __m512i h = round(_mm512_maskz_loadu_ps(m, x + r * stride + i));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * out_stride + i),
-                            _mm512_cvtepi32_epi16(h));
+        const __m512i h = round(_mm512_maskz_loadu_ps(first_lanes(k - i), x + i));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm512_cvtepi32_epi16(h));
       }
   }
 

@@ -18,6 +18,9 @@ constexpr int kVectors = 4;  // of a panel
 inline void load_f32(const float* w, __m512* out) {
   for (int v = 0; v < kVectors; v++) out[v] = _mm512_loadu_ps(w + 16 * v);
 }
+inline void store_f32(float* to, const __m512* w) {
+  for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(to + 16 * v, w[v]);
+}
 inline void load_f16(const uint16_t* w, __m512* out) {
   for (int v = 0; v < kVectors; v++)
     out[v] = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + 16 * v)));
@@ -71,9 +74,10 @@ inline void fetch_ahead(const void* w, int lines) {
 }
 
 // sums [R, 64] += x [R, k] times the panel's block [k, 64].
-template <int R, int32_t dtype>
-void tile_of(const float* x, int64_t stride, const char* block, int64_t k, float* sums, bool first,
-             Ahead ahead) {
+// With kKeep the widened weights are stored to keep.
+template <int R, int32_t dtype, bool kKeep>
+void tile_of(const float* x, int64_t stride, const char* block, float* keep, int64_t k, float* sums,
+             bool first, Ahead ahead) {
   __m512 acc[R][kVectors];
   load_sums<R>(sums, first, acc);
   if (dtype == L3V_BF16) {
@@ -81,22 +85,30 @@ void tile_of(const float* x, int64_t stride, const char* block, int64_t k, float
     int64_t i = 0;
     for (; i + 1 < k; i += 2, w += 2 * kPanel) {
       if (ahead.stream) fetch_ahead(w, 4);
+      if (ahead.line < ahead.end) _mm_prefetch(ahead.line, _MM_HINT_T1), ahead.line += 64;
       __m512 even[kVectors], odd[kVectors];
       load_bf16(w, even, odd);
+      if (kKeep) {
+        store_f32(keep, even), store_f32(keep + kPanel, odd);
+        keep += 2 * kPanel;
+      }
       add_products<R>(x + i, stride, even, acc);
       add_products<R>(x + i + 1, stride, odd, acc);
     }
     if (i < k) {
       __m512 even[kVectors], odd[kVectors];
       load_bf16(w, even, odd);
+      if (kKeep) store_f32(keep, even);
       add_products<R>(x + i, stride, even, acc);
     }
   } else if (dtype == L3V_F16) {
     const uint16_t* w = reinterpret_cast<const uint16_t*>(block);
     for (int64_t i = 0; i < k; i++, w += kPanel) {
       if (ahead.stream) fetch_ahead(w, 2);
+      if (ahead.line < ahead.end) _mm_prefetch(ahead.line, _MM_HINT_T1), ahead.line += 64;
       __m512 wk[kVectors];
       load_f16(w, wk);
+      if (kKeep) store_f32(keep + i * kPanel, wk);
       add_products<R>(x + i, stride, wk, acc);
     }
   } else {
@@ -123,51 +135,45 @@ void tile_of(const float* x, int64_t stride, const char* block, int64_t k, float
 
 struct Avx512Kernels {
   static constexpr int64_t kTileRows = 6;
-  // In L2 at once: 2 blocks of x (260 KiB), the sums (252 KiB), 2 blocks of weights (128 KiB).
-  static constexpr int64_t kBlockTiles = 21;  // 126 rows
-  static constexpr int64_t kGroup = 8;
-  static constexpr int64_t kStep = 256;
+  // In L2 at once: two blocks of x (156 KiB), the sums (288 KiB), two blocks of weights and one
+  // widened (144 KiB): half of the 1 or 2 MiB there are. Larger blocks measured slower where others
+  // use the core too, smaller ones read memory more often.
+  static constexpr int64_t kBlockTiles = 16;  // 96 rows
+  static constexpr int64_t kGroup = 12;
+  static constexpr int64_t kStep = 192;
   static constexpr int64_t kFewTiles = 2;
 
-  template <int32_t dtype>
-  static void tile_rows(int64_t rows, const float* x, int64_t stride, const char* block, int64_t k,
-                        float* sums, bool first, const Ahead& ahead) {
+  template <int32_t dtype, bool kKeep>
+  static void tile_rows(int64_t rows, const float* x, int64_t stride, const char* block, float* keep,
+                        int64_t k, float* sums, bool first, const Ahead& ahead) {
     switch (rows) {
-      case 1: return tile_of<1, dtype>(x, stride, block, k, sums, first, ahead);
-      case 2: return tile_of<2, dtype>(x, stride, block, k, sums, first, ahead);
-      case 3: return tile_of<3, dtype>(x, stride, block, k, sums, first, ahead);
-      case 4: return tile_of<4, dtype>(x, stride, block, k, sums, first, ahead);
-      case 5: return tile_of<5, dtype>(x, stride, block, k, sums, first, ahead);
-      default: return tile_of<6, dtype>(x, stride, block, k, sums, first, ahead);
+      case 1: return tile_of<1, dtype, kKeep>(x, stride, block, keep, k, sums, first, ahead);
+      case 2: return tile_of<2, dtype, kKeep>(x, stride, block, keep, k, sums, first, ahead);
+      case 3: return tile_of<3, dtype, kKeep>(x, stride, block, keep, k, sums, first, ahead);
+      case 4: return tile_of<4, dtype, kKeep>(x, stride, block, keep, k, sums, first, ahead);
+      case 5: return tile_of<5, dtype, kKeep>(x, stride, block, keep, k, sums, first, ahead);
+      default: return tile_of<6, dtype, kKeep>(x, stride, block, keep, k, sums, first, ahead);
     }
   }
 
+  // keep: where the widened weights of the block go, or null.
   static void tile(int64_t rows, const float* x, int64_t stride, int32_t dtype, const char* block,
-                   int64_t k, float* sums, bool first, const Ahead& ahead) {
+                   float* keep, int64_t k, float* sums, bool first, const Ahead& ahead) {
     if (dtype == L3V_F32)
-      tile_rows<L3V_F32>(rows, x, stride, block, k, sums, first, ahead);
+      tile_rows<L3V_F32, false>(rows, x, stride, block, keep, k, sums, first, ahead);
+    else if (dtype == L3V_F16 && keep == nullptr)
+      tile_rows<L3V_F16, false>(rows, x, stride, block, keep, k, sums, first, ahead);
     else if (dtype == L3V_F16)
-      tile_rows<L3V_F16>(rows, x, stride, block, k, sums, first, ahead);
+      tile_rows<L3V_F16, true>(rows, x, stride, block, keep, k, sums, first, ahead);
+    else if (keep == nullptr)
+      tile_rows<L3V_BF16, false>(rows, x, stride, block, keep, k, sums, first, ahead);
     else
-      tile_rows<L3V_BF16>(rows, x, stride, block, k, sums, first, ahead);
+      tile_rows<L3V_BF16, true>(rows, x, stride, block, keep, k, sums, first, ahead);
   }
 
-  static void widen(int32_t dtype, const char* block, int64_t k, float* out) {
-    const uint16_t* w = reinterpret_cast<const uint16_t*>(block);
-    __m512 a[kVectors], b[kVectors];
-    if (dtype == L3V_F16) {
-      for (int64_t i = 0; i < k; i++, w += kPanel, out += kPanel) {
-        load_f16(w, a);
-        for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(out + 16 * v, a[v]);
-      }
-      return;
-    }
-    for (int64_t i = 0; i < k; i += 2, w += 2 * kPanel, out += 2 * kPanel) {
-      load_bf16(w, a, b);
-      for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(out + 16 * v, a[v]);
-      if (i + 1 < k)
-        for (int v = 0; v < kVectors; v++) _mm512_storeu_ps(out + kPanel + 16 * v, b[v]);
-    }
+  // The first `count` of sixteen lanes.
+  static __mmask16 first_lanes(int64_t count) {
+    return count < 16 ? static_cast<__mmask16>((1u << count) - 1) : 0xffff;
   }
 
   // Sixteen floats rounded to bf16, in the low halves of the lanes.
@@ -180,31 +186,37 @@ struct Avx512Kernels {
     return _mm512_srli_epi32(up, 16);
   }
 
+  static __m512 rounded(__m512 x) { return _mm512_castsi512_ps(_mm512_slli_epi32(round(x), 16)); }
+
   static void copy_x(const float* x, int64_t stride, int64_t rows, int64_t k, bool to_bf16, float* out,
                      int64_t out_stride) {
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t i = 0; i < k; i += 16) {
-        const __mmask16 m = k - i < 16 ? static_cast<__mmask16>((1u << (k - i)) - 1) : 0xffff;
-        __m512 v = _mm512_maskz_loadu_ps(m, x + r * stride + i);
-        if (to_bf16) v = _mm512_castsi512_ps(_mm512_slli_epi32(round(v), 16));
-        _mm512_storeu_ps(out + r * out_stride + i, v);
+    for (int64_t r = 0; r < rows; r++, x += stride, out += out_stride) {
+      int64_t i = 0;
+      for (; i + 16 <= k; i += 16) {
+        const __m512 v = _mm512_loadu_ps(x + i);
+        _mm512_storeu_ps(out + i, to_bf16 ? rounded(v) : v);
       }
+      if (i < k) {
+        const __m512 v = _mm512_maskz_loadu_ps(first_lanes(k - i), x + i);
+        _mm512_storeu_ps(out + i, to_bf16 ? rounded(v) : v);
+      }
+    }
   }
 
   static void finish(const LinearArgs& a, int64_t row, int64_t rows, int64_t column,
                      const float* sums) {
-    const int64_t count = a.weight->rows - column < kPanel ? a.weight->rows - column : kPanel;
-    const float* bias = a.bias ? a.bias.f32() + column : nullptr;
-    for (int64_t r = 0; r < rows; r++) {
-      const float* residual = a.residual ? a.residual.f32(row + r) + column : nullptr;
-      float* out = a.out.f32(row + r) + column;
-      for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 m = count - i < 16 ? static_cast<__mmask16>((1u << (count - i)) - 1) : 0xffff;
+    const int64_t count = at_most(kPanel, a.weight->rows - column);
+    for (int64_t i = 0; i < count; i += 16) {
+      const __mmask16 m = first_lanes(count - i);
+      const __m512 bias =
+          a.bias ? _mm512_maskz_loadu_ps(m, a.bias.f32() + column + i) : _mm512_setzero_ps();
+      for (int64_t r = 0; r < rows; r++) {
         __m512 y = _mm512_loadu_ps(sums + r * kPanel + i);
-        if (bias != nullptr) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(m, bias + i));
+        if (a.bias) y = _mm512_add_ps(y, bias);
         y = vactivate(y, a.activation);
-        if (residual != nullptr) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(m, residual + i));
-        _mm512_mask_storeu_ps(out + i, m, y);
+        if (a.residual)
+          y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(m, a.residual.f32(row + r) + column + i));
+        _mm512_mask_storeu_ps(a.out.f32(row + r) + column + i, m, y);
       }
     }
   }

@@ -6,7 +6,7 @@
 // kGroup panels of 64 outputs, which the workers claim. Inside a task the sum over k is cut into
 // blocks of at most kStep:
 //   for each block of k:      x [block rows, kStep] lies copied in the L2 cache
-//     for each panel:         its [kStep, 64] weights come to L2; 16-bit ones are widened once
+//     for each panel:         its [kStep, 64] weights come to L2; the first tile widens 16-bit ones
 //       for each tile:        registers hold [kTileRows, 64] sums; x and weights stream from L1 and L2
 // One tile runs at the speed of the fma ports when all it reads is in L2; memory is several times
 // slower than that even for a block used by 20 tiles. So each tile, while it computes, fetches its
@@ -70,7 +70,7 @@ Cut cut_of(const LinearArgs& a, int workers) {
 struct Form {
   bool pairs;   // the tiles take x as pairs of bf16
   bool copy_x;  // x goes through scratch
-  bool widen;   // 16-bit weights go through scratch as floats
+  bool widen;   // tiles after the first find 16-bit weights in scratch as floats
 };
 
 template <class Set>
@@ -125,6 +125,16 @@ inline void prefetch_rows_of_x(const LinearArgs& a, int64_t row, int64_t rows, i
     for (int64_t i = 0; i < k; i += 16) __builtin_prefetch(a.x.f32(r) + k0 + i);
 }
 
+// Where a tile's results go, and what is added to them: fetched before the tile computes.
+inline void prefetch_out(const LinearArgs& a, int64_t row, int64_t rows, int64_t column) {
+  const int64_t end = at_most(column + kPanel, a.weight->rows);
+  for (int64_t r = row; r < row + rows; r++)
+    for (int64_t i = column; i < end; i += 16) {
+      __builtin_prefetch(a.out.f32(r) + i, 1);
+      if (a.residual) __builtin_prefetch(a.residual.f32(r) + i);
+    }
+}
+
 template <class Set>
 void linear_task(const LinearArgs& a, const Cut& c, const Form& f, const Scratch& s, char* scratch,
                  int64_t task) {
@@ -133,10 +143,9 @@ void linear_task(const LinearArgs& a, const Cut& c, const Form& f, const Scratch
   const int64_t tile0 = row_block * c.tiles / c.row_blocks,
                 tile1 = (row_block + 1) * c.tiles / c.row_blocks;
   const int64_t panel0 = group * w.panels() / c.groups, panel1 = (group + 1) * w.panels() / c.groups;
-  // Tile t holds rows first_row(t) .. first_row(t + 1) - 1: sizes differ by one at most.
-  const auto first_row = [&](int64_t t) { return t * a.rows / c.tiles; };
-  const int64_t row0 = first_row(tile0), rows = first_row(tile1) - row0;
-  const int64_t turns = (panel1 - panel0) * (tile1 - tile0);  // tiles computed for a block of k
+  const int64_t row0 = tile0 * Set::kTileRows, rows = at_most(tile1 * Set::kTileRows, a.rows) - row0;
+  // Every tile of a block of k copies so many rows of the next block, until all are there.
+  const int64_t copied_rows = div_up(rows, (panel1 - panel0) * (tile1 - tile0));
   float* const sums = reinterpret_cast<float*>(scratch + s.sums);
   const int64_t x_size = f.pairs ? 2 : 4;
 
@@ -156,42 +165,39 @@ void linear_task(const LinearArgs& a, const Cut& c, const Form& f, const Scratch
       if (!last) next_x = scratch + s.x[(step + 1) & 1];
     }
 
-    int64_t turn = 0;
+    int64_t copied = 0;  // rows of the next block
     for (int64_t panel = panel0; panel < panel1; panel++) {
       const char* block = w.at(panel, k0);
-      const char* next = panel + 1 < panel1 ? w.at(panel + 1, k0) : last ? nullptr : w.at(panel0, next_k0);
-      const int64_t next_bytes = (panel + 1 < panel1 ? k : next_k) * w.column_bytes;
-      const char* weights = block;
-      int32_t dtype = w.dtype;
-      if (f.widen) {
-        weights = scratch + s.widened;
-        dtype = L3V_F32;
-        Set::widen(w.dtype, block, k, reinterpret_cast<float*>(scratch + s.widened));
-      }
-      for (int64_t t = tile0; t < tile1; t++, turn++) {
-        const int64_t first = first_row(t), count = first_row(t + 1) - first;
-        float* const tile_sums = sums + ((panel - panel0) * rows + first - row0) * kPanel;
-        const char* tile_x = x + (first - row0) * x_stride * x_size;
-        // The first of few tiles reads its weights from memory, and fetches them itself.
-        Ahead ahead{c.few && t == tile0, nullptr, nullptr};
-        if (!c.few && next != nullptr) {
-          const int64_t share = div_up(next_bytes, (tile1 - tile0) * 64) * 64, at = (t - tile0) * share;
-          ahead.line = next + at_most(at, next_bytes);
-          ahead.end = next + at_most(at + share, next_bytes);
-        }
+      // The next block of weights, which the tiles fetch in equal shares.
+      const char* next = panel + 1 < panel1 ? w.at(panel + 1, k0) : w.at(panel0, next_k0);
+      const char* const next_end = next + (panel + 1 < panel1 ? k : next_k) * w.column_bytes;
+      const int64_t share = c.few ? 0 : div_up(next_end - next, (tile1 - tile0) * 64) * 64;
+      float* const widened = f.widen ? reinterpret_cast<float*>(scratch + s.widened) : nullptr;
+      for (int64_t r = 0; r < rows; r += Set::kTileRows) {
+        const int64_t count = at_most(Set::kTileRows, rows - r);
+        float* const tile_sums = sums + ((panel - panel0) * rows + r) * kPanel;
+        const char* tile_x = x + r * x_stride * x_size;
+        Ahead ahead;
+        ahead.stream = c.few && r == 0;  // the first of few tiles reads its weights from memory
+        ahead.line = next;
+        ahead.end = next = next_end - next < share ? next_end : next + share;
+        if (last) prefetch_out(a, row0 + r, count, panel * kPanel);
         if (f.pairs)
-          Set::tile_pairs(count, reinterpret_cast<const uint16_t*>(tile_x), x_stride, weights, k,
+          Set::tile_pairs(count, reinterpret_cast<const uint16_t*>(tile_x), x_stride, block, k,
                           tile_sums, step == 0, ahead);
-        else
-          Set::tile(count, reinterpret_cast<const float*>(tile_x), x_stride, dtype, weights, k,
+        else if (widened != nullptr && r > 0)
+          Set::tile(count, reinterpret_cast<const float*>(tile_x), x_stride, L3V_F32,
+                    reinterpret_cast<const char*>(widened), nullptr, k, tile_sums, step == 0, ahead);
+        else  // widens in registers, and keeps what it widened for the tiles that follow
+          Set::tile(count, reinterpret_cast<const float*>(tile_x), x_stride, w.dtype, block, widened, k,
                     tile_sums, step == 0, ahead);
-        if (last) Set::finish(a, first, count, panel * kPanel, tile_sums);
-        if (next_x != nullptr) {
-          const int64_t from = turn * rows / turns, to = (turn + 1) * rows / turns,
-                        then = at_most((turn + 2) * rows / turns, rows);
-          copy_rows_of_x<Set>(a, f, row0 + from, to - from, next_k0, next_k, s.x_stride,
-                              next_x + from * s.x_stride * x_size);
-          prefetch_rows_of_x(a, row0 + to, then - to, next_k0, next_k);
+        if (last) Set::finish(a, row0 + r, count, panel * kPanel, tile_sums);
+        if (next_x != nullptr && copied < rows) {
+          const int64_t now = at_most(copied_rows, rows - copied);
+          copy_rows_of_x<Set>(a, f, row0 + copied, now, next_k0, next_k, s.x_stride,
+                              next_x + copied * s.x_stride * x_size);
+          copied += now;
+          prefetch_rows_of_x(a, row0 + copied, at_most(copied_rows, rows - copied), next_k0, next_k);
         }
       }
     }

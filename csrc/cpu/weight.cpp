@@ -1,9 +1,12 @@
 #include "weight.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+
+#include <sys/mman.h>
 
 #include "float16.h"
 
@@ -11,6 +14,9 @@ namespace l3v::cpu {
 namespace {
 
 constexpr int64_t kAlign = 64;
+// From this size on a weight gets pages of its own, huge ones where the system has them: a product
+// with one row reads it at the speed of memory, and measured 10 to 20 % slower through 4 KiB pages.
+constexpr int64_t kOwnPages = 4 << 20, kHugePage = 2 << 20;
 
 struct Layout {
   int64_t column_bytes, panel_bytes, bytes;
@@ -23,7 +29,7 @@ bool layout_of(int32_t dtype, int64_t rows, int64_t cols, Layout* out) {
   out->column_bytes = kPanel * (dtype == L3V_F32 ? 4 : 2);
   return cols < INT64_MAX && !__builtin_mul_overflow(columns, out->column_bytes, &out->panel_bytes) &&
          !__builtin_mul_overflow(panels, out->panel_bytes, &out->bytes) &&
-         !__builtin_add_overflow(out->bytes, kAlign, &out->bytes);
+         out->bytes <= INT64_MAX - kHugePage - kAlign && (out->bytes += kAlign, true);
 }
 
 // Where element (row, k) lies, in elements of the panel data.
@@ -47,7 +53,10 @@ void for_pieces(const PackedWeight& w, int64_t first, int64_t rows, Each each) {
 }  // namespace
 
 PackedWeight::~PackedWeight() {
-  std::free(memory);
+  if (mapped > 0)
+    munmap(memory, static_cast<size_t>(mapped));
+  else
+    std::free(memory);
   if (ledger != nullptr) ledger->give(bytes);
 }
 
@@ -74,14 +83,28 @@ Status weight_create(int32_t dtype, int64_t rows, int64_t cols, Ledger* ledger,
   w->cols = cols;
   w->column_bytes = layout.column_bytes;
   w->panel_bytes = layout.panel_bytes;
-  // calloc hands out large blocks as fresh zero pages, touched only when the rows are written.
-  w->memory = std::calloc(static_cast<size_t>(layout.bytes), 1);
+  // Fresh pages are zeros already, and cost nothing before the rows are written.
+  int64_t align = kAlign;
+  if (layout.bytes >= kOwnPages) {
+    const size_t size = static_cast<size_t>(layout.bytes + kHugePage);
+    void* pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    if (pages != MAP_FAILED) {
+      w->memory = pages;
+      w->mapped = static_cast<int64_t>(size);
+      align = kHugePage;
+#if defined(MADV_HUGEPAGE)
+      madvise(pages, size, MADV_HUGEPAGE);  // a wish: without it the pages are small
+#endif
+    }
+  } else {
+    w->memory = std::calloc(static_cast<size_t>(layout.bytes), 1);
+  }
   if (w->memory == nullptr)
     return fail(L3V_OUT_OF_MEMORY, "weight of %lld x %lld: the system has no %lld bytes left",
                 static_cast<long long>(rows), static_cast<long long>(cols),
                 static_cast<long long>(layout.bytes));
-  const uintptr_t start = reinterpret_cast<uintptr_t>(w->memory);
-  w->data = static_cast<char*>(w->memory) + (kAlign - start % kAlign) % kAlign;
+  const int64_t start = static_cast<int64_t>(reinterpret_cast<uintptr_t>(w->memory) % align);
+  w->data = static_cast<char*>(w->memory) + (align - start) % align;
   *out = std::move(w);
   return {};
 }

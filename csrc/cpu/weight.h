@@ -37,6 +37,7 @@ struct PackedWeight final : Weight {
 
   Ledger* ledger = nullptr;
   void* memory = nullptr;  // what data lies in
+  int64_t mapped = 0;      // its bytes when it is pages of its own
 };
 
 inline const PackedWeight& packed(const Weight* w) { return *static_cast<const PackedWeight*>(w); }
