@@ -4,15 +4,30 @@ GENERATOR := $(if $(shell command -v ninja),-G Ninja)
 EXT := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help lib clean
+.PHONY: help run lib test bench vocab tokenizers clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: lib ## describes a picture with the model that ships here
+	go run ./cmd/llama3v run testdata/demo testdata/demo/pictures/dog.jpg -p "Describe the picture."
 
 lib: ## builds the CPU library and installs it for every program of this user
 	cmake -S . -B build $(GENERATOR)
 	cmake --build build -j $(JOBS)
 	go run ./cmd/llama3v backend install cpu build/lib/libllama3v-cpu.$(EXT)
+
+test: ## runs every check that this machine can run
+	tools/test.sh
+
+bench: lib ## measures every op beside the bound of this machine
+	go run ./cmd/llama3v bench ops
+
+vocab: ## fetches the Llama 3 vocabulary, whose licence keeps it out of the repository
+	tools/fetch-llama3-vocab.sh
+
+tokenizers: ## builds the Rust tokenizer library (needs cargo)
+	tools/build-tokenizers.sh
 
 clean: ## removes what was built here
 	rm -rf build bin

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# All checks that this machine can run, in order of cost. `make test` calls it.
+#
+# L3V_REQUIRE names what must not be skipped, separated by commas:
+#   cpu            the CPU library builds and its tests run
+#   cc             a C compiler, for the fake library of the binding's tests
+#   race           the race detector (needs cgo)
+#   sanitize       the op suite on a library built with address and undefined-behaviour sanitizers
+#   llama3-vocab   the Llama 3 vocabulary (tools/fetch-llama3-vocab.sh)
+#   rust           the Rust tokenizer (tools/build-tokenizers.sh)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+required() { case ",${L3V_REQUIRE:-}," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
+step() { printf '\n== %s\n' "$*"; }
+missing() { # what, why
+  if required "$1"; then
+    printf 'FAIL: %s is required and %s\n' "$1" "$2" >&2
+    exit 1
+  fi
+  printf 'skipped: %s\n' "$2"
+}
+
+command -v go >/dev/null || { echo "make test needs Go 1.26 or newer (https://go.dev/dl)" >&2; exit 1; }
+
+step format and vet
+unformatted=$(gofmt -l .)
+[ -z "$unformatted" ] || { printf 'FAIL: gofmt would change:\n%s\n' "$unformatted" >&2; exit 1; }
+CGO_ENABLED=0 go vet ./...
+# What compiles for other systems without their tools.
+for target in darwin/arm64 linux/arm64 windows/amd64; do
+  GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go vet ./...
+done
+
+step build of the CPU library
+if command -v cmake >/dev/null && { command -v c++ || command -v g++ || command -v clang++; } >/dev/null; then
+  make lib
+  export LLAMA3V_LIB_DIR=$PWD/build/lib
+else
+  missing cpu "cmake or a C++ compiler is not installed"
+fi
+
+step unit, conformance and golden tests, without cgo
+CGO_ENABLED=0 go test ./...
+
+step race detector
+if [ "$(go env CGO_ENABLED)" = 1 ] && command -v "$(go env CC)" >/dev/null; then
+  go test -race -short ./...
+else
+  missing race "cgo or a C compiler is not there"
+fi
+
+step sanitizers
+asan=$(${CC:-cc} -print-file-name=libasan.so 2>/dev/null || true)
+if [ "$(uname -s)" = Linux ] && [ -f "$asan" ]; then
+  cmake -S . -B build/asan ${GENERATOR:-} -DL3V_SANITIZE=address,undefined >/dev/null
+  cmake --build build/asan -j "$(getconf _NPROCESSORS_ONLN)"
+  # Go programs end without freeing what the process owns, so only errors count here; the binding's
+  # own tests count leaks.
+  LLAMA3V_LIB_DIR=$PWD/build/asan/lib LD_PRELOAD=$asan ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
+    CGO_ENABLED=0 go test -short ./model/ops/... ./binding/...
+else
+  missing sanitize "gcc's address sanitizer is not installed"
+fi
+
+step the Rust tokenizer
+if [ -f build/tokenizers/libtokenizers.a ]; then
+  CGO_LDFLAGS="-L$PWD/build/tokenizers" go test -tags daulet ./model/tokenizer/...
+else
+  missing rust "build/tokenizers/libtokenizers.a is not there; tools/build-tokenizers.sh makes it"
+fi
+
+printf '\nall checks passed\n'
