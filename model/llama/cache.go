@@ -67,13 +67,20 @@ type Sequence struct {
 }
 
 // Reserve takes pages for a sequence of at most positions. It waits while other sequences hold
-// too many of them. ErrContextFull: more than the pool has; ctx's error when it ends first.
+// too many of them. ErrShape: less than one position; ErrContextFull: more than the pool has; ctx's
+// error when it ends first.
 func (c *Cache) Reserve(ctx context.Context, positions int) (*Sequence, error) {
-	need := (positions + PageSize - 1) / PageSize
-	if need > c.pages {
+	if positions < 1 {
+		return nil, fmt.Errorf("%w: a sequence of %d positions", ops.ErrShape, positions)
+	}
+	if positions > c.Positions() {
 		return nil, fmt.Errorf("%w: %d positions needed, the cache has %d", ErrContextFull, positions, c.Positions())
 	}
+	need := (positions + PageSize - 1) / PageSize
 	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		c.mu.Lock()
 		if len(c.free) >= need {
 			rest := len(c.free) - need
@@ -86,7 +93,6 @@ func (c *Cache) Reserve(ctx context.Context, positions int) (*Sequence, error) {
 		c.mu.Unlock()
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
 		case <-freed:
 		}
 	}

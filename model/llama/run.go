@@ -156,8 +156,10 @@ func (r *Runner) fill(s *ops.Stream, seq *Sequence, ids []int32, rows []float32)
 // Decode appends id to seq and returns the arg-max id that follows: one replay of the captured
 // step, one boundary call, no allocation.
 func (r *Runner) Decode(seq *Sequence, id int32) (int32, error) {
-	var ids [1]int32
-	ids[0] = id
+	if id == Slot {
+		return 0, fmt.Errorf("%w: a picture's slot in a decode step, which has no row for it", ops.ErrShape)
+	}
+	ids := [1]int32{id}
 	if err := r.decode.fill(seq, ids[:]); err != nil {
 		return 0, err
 	}

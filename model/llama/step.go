@@ -76,7 +76,7 @@ func (t *Step) paged() ops.Paged {
 // fill puts a step of ids behind what seq holds into the host block: row i has position
 // seq.Length+i. It does not advance seq.
 func (t *Step) fill(seq *Sequence, ids []int32) error {
-	if len(ids) > t.rows || len(seq.pages) > t.maxPages {
+	if len(ids) < 1 || len(ids) > t.rows || len(seq.pages) > t.maxPages {
 		return fmt.Errorf("%w: step of %d rows and %d pages, made for %d and %d", ops.ErrShape, len(ids), len(seq.pages), t.rows, t.maxPages)
 	}
 	if need := seq.Length + len(ids); need > len(seq.pages)*PageSize {

@@ -283,7 +283,7 @@ func (l *Loader) stack(ctx context.Context, pieces []piece, rows, cols int, bloc
 			err = p.pack(ctx, w, first, block)
 		}
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, w.Free())
 		}
 		first += p.Rows
 	}

@@ -49,7 +49,7 @@ type headWork struct {
 	queries                            *ops.Tensor // [pictures+1, 1] int32: 0, 1, 2, ...
 }
 
-func (h *Head) newWork(d *ops.Device, pictures int, c Config) (*headWork, error) {
+func (h *Head) newWork(d *ops.Device, pictures, patches int, c Config) (*headWork, error) {
 	w := &headWork{}
 	err := d.NewTensors(ops.F32, pictures,
 		ops.Want{Tensor: &w.probes, Cols: c.Dim}, ops.Want{Tensor: &w.q, Cols: c.Dim},
@@ -58,7 +58,7 @@ func (h *Head) newWork(d *ops.Device, pictures int, c Config) (*headWork, error)
 	if err != nil {
 		return nil, err
 	}
-	if w.kv, err = d.NewTensor(ops.F32, pictures*c.Patches(), 2*c.Dim); err != nil {
+	if w.kv, err = d.NewTensor(ops.F32, pictures*patches, 2*c.Dim); err != nil {
 		return nil, err
 	}
 	w.queries, err = d.FromInt32(ops.Multiples(pictures+1, 1), pictures+1, 1)

@@ -112,7 +112,7 @@ func NewEncoder(d *ops.Device, t *Tower, pictures, height, width int) (*Encoder,
 		return nil, err
 	}
 	if t.Head != nil {
-		e.head, err = t.Head.newWork(d, pictures, c)
+		e.head, err = t.Head.newWork(d, pictures, e.patches, c)
 	}
 	return e, err
 }
@@ -144,6 +144,10 @@ func (e *Encoder) Forward(s *ops.Stream, pixels []float32, f Features) *ops.Tens
 	n := len(pixels) / size
 	if n < 1 || n > e.pictures || n*size != len(pixels) {
 		s.Fail(fmt.Errorf("%w: %d pixel values for 1 to %d pictures of %d", ops.ErrShape, len(pixels), e.pictures, size))
+		return e.x
+	}
+	if f.Layer < 0 || f.Layer > c.Layers {
+		s.Fail(fmt.Errorf("%w: vision layer %d of a tower with %d layers", ops.ErrShape, f.Layer, c.Layers))
 		return e.x
 	}
 	if f.Pooled && e.tower.Head == nil {
