@@ -157,6 +157,8 @@ func cutOnce(line string) (left, right string, ok bool) {
 	return line[:at], line[at+1:], true
 }
 
+func inVocab(spelling string) string { return fmt.Sprintf("model.vocab[%.40q]", spelling) }
+
 // readVocab fills the tables between ids and bytes.
 func (t *BPE) readVocab(f *file) error {
 	m := &f.Model
@@ -178,22 +180,17 @@ func (t *BPE) readVocab(f *file) error {
 	// how much the file holds, not from a number in it.
 	entries := int64(len(m.Vocab) + len(f.AddedTokens))
 	limit, largest := min(2*entries+4096, math.MaxInt32), int64(0)
-	check := func(where string, id int64) error {
+	for spelling, id := range m.Vocab {
 		if id < 0 || id >= limit {
-			return malformed(where, "id %d for %d tokens", id, entries)
+			return malformed(inVocab(spelling), "id %d for %d tokens", id, entries)
 		}
 		largest = max(largest, id)
-		return nil
-	}
-	for spelling, id := range m.Vocab {
-		if err := check(fmt.Sprintf("model.vocab[%q]", spelling), id); err != nil {
-			return err
-		}
 	}
 	for i, a := range f.AddedTokens {
-		if err := check(fmt.Sprintf("added_tokens[%d]", i), a.ID); err != nil {
-			return err
+		if a.ID < 0 || a.ID >= limit {
+			return malformed(fmt.Sprintf("added_tokens[%d]", i), "id %d for %d tokens", a.ID, entries)
 		}
+		largest = max(largest, a.ID)
 	}
 	t.tokens = make([]token, largest+1)
 	t.ids = make(map[string]int32, len(m.Vocab))
@@ -201,12 +198,11 @@ func (t *BPE) readVocab(f *file) error {
 		t.byteID[i] = -1
 	}
 	for spelling, id := range m.Vocab {
-		where := fmt.Sprintf("model.vocab[%q]", spelling)
 		if spelling == "" {
-			return malformed(where, "empty token")
+			return malformed(inVocab(spelling), "empty token")
 		}
 		if t.tokens[id].bytes != nil {
-			return malformed(where, "id %d stands for two tokens", id)
+			return malformed(inVocab(spelling), "id %d stands for two tokens", id)
 		}
 		bytes, ok := tokenBytes(spelling)
 		if !ok { // no text is ever split into it; it is shown as it is
