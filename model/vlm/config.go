@@ -56,7 +56,10 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 	if err := file.Err(); err != nil {
 		return nil, err
 	}
-	return c, c.readEnds(fsys, file)
+	if err := c.readEnds(fsys, file); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // readEnds takes the union of the ends that all config files name (a number or a list each): a file
