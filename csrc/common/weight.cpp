@@ -1,0 +1,94 @@
+// weight.cpp: matrices in the backend's own layout, written and read by rows.
+#include "context.h"
+#include "layout.h"
+#include "op.h"
+
+namespace l3v {
+namespace {
+
+Status read_weight_params(l3v_context* ctx, const l3v_weight_params* params, l3v_weight_params* p) {
+  if (Status s = read_params(params, p); !s.ok()) return s;
+  if (element_size(p->dtype) == 0) return fail(L3V_INVALID_ARGUMENT, "dtype %d is not known", p->dtype);
+  if ((ctx->capabilities.weight_types >> p->dtype & 1) == 0)
+    return fail(L3V_UNSUPPORTED, "this library has no weights of type %s", dtype_name(p->dtype));
+  if (p->rows < 1 || p->cols < 1)
+    return fail(L3V_INVALID_ARGUMENT, "a weight of %lld x %lld", static_cast<long long>(p->rows),
+                static_cast<long long>(p->cols));
+  int64_t bytes;
+  if (__builtin_mul_overflow(p->rows, p->cols, &bytes) ||
+      __builtin_mul_overflow(bytes, element_size(p->dtype), &bytes))
+    return fail(L3V_INVALID_ARGUMENT, "a weight of %lld x %lld: its bytes do not fit 64 bits",
+                static_cast<long long>(p->rows), static_cast<long long>(p->cols));
+  return {};
+}
+
+// Finds the weight and checks rows [first, first + rows) and a host block of bytes for them.
+Status rows_of(l3v_context* ctx, uint64_t id, int64_t first, int64_t rows, const void* host,
+               int64_t bytes, WeightObject** out) {
+  if (Status s = ctx->find(id, out); !s.ok()) return s;
+  const Weight& w = *(*out)->weight;
+  if (rows < 1 || first < 0 || first > w.rows || rows > w.rows - first)
+    return fail(L3V_INVALID_ARGUMENT, "%lld rows from row %lld on, of weight #%lld with %lld rows",
+                static_cast<long long>(rows), static_cast<long long>(first), l3v_context::number(id),
+                static_cast<long long>(w.rows));
+  if (host == nullptr) return fail(L3V_INVALID_ARGUMENT, "the host block is null");
+  const int64_t want = rows * w.cols * element_size(w.dtype);
+  if (bytes != want)
+    return fail(L3V_INVALID_ARGUMENT, "bytes is %lld, and %lld rows of %lld %s values have %lld",
+                static_cast<long long>(bytes), static_cast<long long>(rows),
+                static_cast<long long>(w.cols), dtype_name(w.dtype), static_cast<long long>(want));
+  return {};
+}
+
+}  // namespace
+}  // namespace l3v
+
+using namespace l3v;
+
+l3v_status l3v_weight_plan(l3v_context* ctx, const l3v_weight_params* params, int64_t* bytes) {
+  return enter(ctx, "l3v_weight_plan", During::kNoCapture, [&]() -> Status {
+    l3v_weight_params p;
+    if (bytes == nullptr) return fail(L3V_INVALID_ARGUMENT, "bytes is null");
+    if (Status s = read_weight_params(ctx, params, &p); !s.ok()) return s;
+    return ctx->device->weight_plan(p.dtype, p.rows, p.cols, bytes);
+  });
+}
+
+l3v_status l3v_weight_create(l3v_context* ctx, const l3v_weight_params* params, uint64_t* out) {
+  return enter(ctx, "l3v_weight_create", During::kNoCapture, [&]() -> Status {
+    l3v_weight_params p;
+    if (out == nullptr) return fail(L3V_INVALID_ARGUMENT, "out is null");
+    if (Status s = read_weight_params(ctx, params, &p); !s.ok()) return s;
+    auto object = std::make_unique<WeightObject>();
+    if (Status s = ctx->device->weight_create(p.dtype, p.rows, p.cols, &object->weight); !s.ok())
+      return s;
+    *out = ctx->add(std::move(object));
+    return {};
+  });
+}
+
+l3v_status l3v_weight_write_rows(l3v_context* ctx, uint64_t weight, int64_t first, int64_t rows,
+                                 const void* src, int64_t bytes) {
+  return enter(ctx, "l3v_weight_write_rows", During::kNoCapture, [&]() -> Status {
+    WeightObject* w = nullptr;
+    if (Status s = rows_of(ctx, weight, first, rows, src, bytes, &w); !s.ok()) return s;
+    if (Status s = ctx->device->weight_write(w->weight.get(), first, rows, src); !s.ok()) return s;
+    w->written.add(first, first + rows);
+    return {};
+  });
+}
+
+l3v_status l3v_weight_read_rows(l3v_context* ctx, uint64_t weight, int64_t first, int64_t rows,
+                                void* dst, int64_t bytes) {
+  return enter(ctx, "l3v_weight_read_rows", During::kNoCapture, [&]() -> Status {
+    WeightObject* w = nullptr;
+    if (Status s = rows_of(ctx, weight, first, rows, dst, bytes, &w); !s.ok()) return s;
+    if (Status s = ctx->device->synchronize(); !s.ok()) return s;
+    return ctx->device->weight_read(w->weight.get(), first, rows, dst);
+  });
+}
+
+l3v_status l3v_weight_free(l3v_context* ctx, uint64_t weight) {
+  return enter(ctx, "l3v_weight_free", During::kNoCapture,
+               [&] { return ctx->remove<WeightObject>(weight); });
+}
