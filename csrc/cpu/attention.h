@@ -27,8 +27,8 @@ int64_t visible_keys(const AttentionArgs& a, int64_t* row, int64_t end, int64_t*
 
 constexpr int64_t kAttentionSegment = 512;  // keys; scores of a group and packed heads fit in L2
 constexpr int64_t kAttentionChunk = 64;     // values that stay in L1 while a group runs over them
-constexpr int64_t kAttentionGroup = 40;     // query rows; a multiple of 4 and 5, the tiles' heights
-constexpr int64_t kAttentionBlock = 240;    // most query rows of a task: the keys' packing is shared
+constexpr int64_t kAttentionGroup = 80;     // query rows; a multiple of 4 and 5, the tiles' heights
+constexpr int64_t kAttentionBlock = 400;    // most query rows of a task: the keys' packing is shared
 
 constexpr float kZeroHead[kMaxHeadDim] = {};
 
@@ -118,7 +118,6 @@ struct AttentionScratch {
   int64_t* counting;  // [segment] 0, 1, 2, ...: the rows of packed values
   float* k;           // [segment / panel][head_dim][panel]
   float* v;           // [segment][stride]
-  float* q;           // [block / tile][head_dim][tile]
   float* scores;      // [group][segment]
   float* sums;        // [group][stride]: values weighed, one segment
   float* acc;         // [block][stride]: the same over the segments so far

@@ -118,7 +118,6 @@ AttentionScratch::AttentionScratch(char* base, int32_t head_dim, int lanes) : by
   counting = reinterpret_cast<int64_t*>(take(kAttentionSegment, 8));
   k = floats(kAttentionSegment * head_dim);
   v = floats(kAttentionSegment * stride);
-  q = floats(kAttentionBlock * head_dim);
   scores = floats(kAttentionGroup * kAttentionSegment);
   sums = floats(kAttentionGroup * stride);
   acc = floats(kAttentionBlock * stride);

@@ -25,31 +25,43 @@
 
 namespace l3v::cpu {
 
-// out[r * kAttentionSegment + lane] = scale * q_r . k_lane for one panel. q is [head_dim][R].
+// The register tiles. Their loops over rows and vectors must unroll away, or the sums go through
+// memory; 8 is more than any of them runs.
+#if defined(__clang__)
+#define L3V_UNROLL _Pragma("unroll")
+#else
+#define L3V_UNROLL _Pragma("GCC unroll 8")
+#endif
+
+// out[r * kAttentionSegment + lane] = scale * q_r . k_lane for one panel.
 template <class V, int R>
-static void score_tile(const float* q, const float* k, int32_t head_dim, float scale, float* out) {
+static void score_tile(const QueryRow* rows, const float* k, int32_t head_dim, float scale,
+                       float* out) {
   constexpr int L = V::kLanes, P = V::kPanelVectors;
+  const float* q[R];
   V acc[R][P];
-  for (int r = 0; r < R; r++)
-    for (int j = 0; j < P; j++) acc[r][j] = V::zero();
-  for (int32_t d = 0; d < head_dim; d++, q += R, k += P * L) {
+  L3V_UNROLL for (int r = 0; r < R; r++) {
+    q[r] = rows[r].q;
+    L3V_UNROLL for (int j = 0; j < P; j++) acc[r][j] = V::zero();
+  }
+  for (int64_t d = 0; d < head_dim; d++, k += P * L) {
     V key[P];
-    for (int j = 0; j < P; j++) key[j] = V::load(k + j * L);
-    for (int r = 0; r < R; r++) {
-      const V query = V::all(q[r]);
-      for (int j = 0; j < P; j++) acc[r][j] = fma(query, key[j], acc[r][j]);
+    L3V_UNROLL for (int j = 0; j < P; j++) key[j] = V::load(k + j * L);
+    L3V_UNROLL for (int r = 0; r < R; r++) {
+      const V query = V::all(q[r][d]);
+      L3V_UNROLL for (int j = 0; j < P; j++) acc[r][j] = fma(query, key[j], acc[r][j]);
     }
   }
-  for (int r = 0; r < R; r++)
-    for (int j = 0; j < P; j++)
+  L3V_UNROLL for (int r = 0; r < R; r++)
+    L3V_UNROLL for (int j = 0; j < P; j++)
       (acc[r][j] * V::all(scale)).store(out + r * kAttentionSegment + j * L);
 }
 
 template <class V, int R = V::kTileRows>
-static void score(int rows, const float* q, const float* k, int32_t head_dim, float scale,
+static void score(int rows, const QueryRow* row, const float* k, int32_t head_dim, float scale,
                   float* out) {
-  if (rows == R) return score_tile<V, R>(q, k, head_dim, scale, out);
-  if constexpr (R > 1) score<V, R - 1>(rows, q, k, head_dim, scale, out);
+  if (rows == R) return score_tile<V, R>(row, k, head_dim, scale, out);
+  if constexpr (R > 1) score<V, R - 1>(rows, row, k, head_dim, scale, out);
 }
 
 // Rows of values: row i of a chunk at data + rows[i] * stride.
@@ -64,19 +76,19 @@ template <class V, int R, int C>
 static void value_tile(const float* p, const ValueRows& v, int64_t n, float* sums, int64_t stride) {
   constexpr int L = V::kLanes;
   V acc[R][C];
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) acc[r][c] = V::load(sums + r * stride + c * L);
+  L3V_UNROLL for (int r = 0; r < R; r++)
+    L3V_UNROLL for (int c = 0; c < C; c++) acc[r][c] = V::load(sums + r * stride + c * L);
   for (int64_t i = 0; i < n; i++) {
     const float* row = v.data + v.rows[i] * v.stride;
     V value[C];
-    for (int c = 0; c < C; c++) value[c] = V::load(row + c * L);
-    for (int r = 0; r < R; r++) {
+    L3V_UNROLL for (int c = 0; c < C; c++) value[c] = V::load(row + c * L);
+    L3V_UNROLL for (int r = 0; r < R; r++) {
       const V weight = V::all(p[r * kAttentionSegment + i]);
-      for (int c = 0; c < C; c++) acc[r][c] = fma(weight, value[c], acc[r][c]);
+      L3V_UNROLL for (int c = 0; c < C; c++) acc[r][c] = fma(weight, value[c], acc[r][c]);
     }
   }
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) acc[r][c].store(sums + r * stride + c * L);
+  L3V_UNROLL for (int r = 0; r < R; r++)
+    L3V_UNROLL for (int c = 0; c < C; c++) acc[r][c].store(sums + r * stride + c * L);
 }
 
 template <class V, int R, int C = V::kTileColumns>
@@ -112,14 +124,19 @@ static float exponentials(float* s, int64_t n, float* maximum) {
   const V least = V::all(-FLT_MAX);
   const int rest = static_cast<int>(n % L);
   const int64_t full = n - rest;
-  V best[2] = {least, least};
-  for (int64_t i = 0; i < full; i += L) best[(i / L) & 1] = max(V::load(s + i), best[(i / L) & 1]);
-  if (rest != 0) best[0] = max(V::load(s + full, rest, least), best[0]);
-  *maximum = largest(max(best[0], best[1]));
+  V best = least, other = least;  // two chains: a max has to wait for the one before it
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L) {
+    best = max(V::load(s + i), best);
+    other = max(V::load(s + i + L), other);
+  }
+  if (i < full) best = max(V::load(s + i), best);
+  if (rest != 0) other = max(V::load(s + full, rest, least), other);
+  *maximum = largest(max(best, other));
 
   const V top = V::all(*maximum);
   V sum = V::zero();
-  for (int64_t i = 0; i < full; i += L) {
+  for (i = 0; i < full; i += L) {
     const V p = exp(V::load(s + i) - top);
     p.store(s + i);
     sum = sum + p;
@@ -129,7 +146,7 @@ static float exponentials(float* s, int64_t n, float* maximum) {
     p.store(s + full, rest);
     float lanes[L];
     p.store(lanes);
-    for (int i = rest; i < L; i++) lanes[i] = 0;
+    for (int lane = rest; lane < L; lane++) lanes[lane] = 0;
     sum = sum + V::load(lanes);
   }
   return total(sum);
@@ -181,13 +198,6 @@ static void attend_block(const QueryBlock& b, Keys keys, const AttentionScratch&
   const int32_t head_dim = b.head_dim;
   const bool in_place = b.rows <= 2 * R && head_dim % L == 0;
 
-  for (int64_t t = 0; t < b.rows; t += R) {  // tiles of queries, [head_dim][rows of the tile]
-    const int64_t rows = b.rows - t < R ? b.rows - t : R;
-    float* q = s.q + t * head_dim;
-    for (int32_t d = 0; d < head_dim; d++)
-      for (int64_t r = 0; r < rows; r++) *q++ = b.row[t + r].q[d];
-  }
-
   int64_t base = 0;
   for (int64_t n; (n = keys.next(s.keys)) > 0; base += n) {
     pack_keys<V>(b.k, b.column, head_dim, s.keys, n, s.k);
@@ -209,8 +219,8 @@ static void attend_block(const QueryBlock& b, Keys keys, const AttentionScratch&
         for (int64_t t = 0; t < rows; t += R) {
           const int64_t count = rows - t < R ? rows - t : R;
           if (sees[t + count - 1] <= panel) continue;
-          score<V>(static_cast<int>(count), s.q + (g + t) * head_dim, s.k + panel * head_dim,
-                   head_dim, b.scale, s.scores + t * kSegment + panel);
+          score<V>(static_cast<int>(count), b.row + g + t, s.k + panel * head_dim, head_dim, b.scale,
+                   s.scores + t * kSegment + panel);
         }
       }
 
@@ -268,10 +278,10 @@ static void attend_block(const QueryBlock& b, Keys keys, const AttentionScratch&
       for (int32_t d = 0; d < head_dim; d++) out[d] = 0;
       continue;
     }
-    const V weight = V::all(s.weight[r]);
+    const V share = V::all(1.0f / s.weight[r]);
     int32_t d = 0;
-    for (; d + L <= head_dim; d += L) (V::load(acc + d) / weight).store(out + d);
-    if (d < head_dim) (V::load(acc + d) / weight).store(out + d, head_dim - d);
+    for (; d + L <= head_dim; d += L) (V::load(acc + d) * share).store(out + d);
+    if (d < head_dim) (V::load(acc + d) * share).store(out + d, head_dim - d);
   }
 }
 
@@ -300,6 +310,8 @@ template <class V>
 Workspace paged_attention_workspace_simd(const PagedAttentionArgs& a, int) {
   return {AttentionScratch(nullptr, a.head_dim, V::kLanes).bytes, 0};
 }
+
+#undef L3V_UNROLL
 
 }  // namespace l3v::cpu
 #endif

@@ -41,23 +41,30 @@ void layer_norm_simd(const LayerNormArgs& a, Worker& w) {
       float* out = a.out.f32(row);
 
       const V mean = V::all(row_sum<V>(x, a.cols) / n);
-      V sum[2] = {V::zero(), V::zero()}, squares[2] = {V::zero(), V::zero()};
-      for (int64_t c = 0; c < full; c += L) {
-        const int lane = (c / L) & 1;
+      V sum = V::zero(), sum1 = V::zero(), squares = V::zero(), squares1 = V::zero();
+      int64_t c = 0;
+      for (; c + 2 * L <= a.cols; c += 2 * L) {
+        const V d = V::load(x + c) - mean, e = V::load(x + c + L) - mean;
+        sum = sum + d;
+        sum1 = sum1 + e;
+        squares = fma(d, d, squares);
+        squares1 = fma(e, e, squares1);
+      }
+      if (c < full) {
         const V d = V::load(x + c) - mean;
-        sum[lane] = sum[lane] + d;
-        squares[lane] = fma(d, d, squares[lane]);
+        sum = sum + d;
+        squares = fma(d, d, squares);
       }
       if (rest != 0) {
         const V d = V::load(x + full, rest, mean) - mean;  // the other lanes become 0
-        sum[1] = sum[1] + d;
-        squares[1] = fma(d, d, squares[1]);
+        sum1 = sum1 + d;
+        squares1 = fma(d, d, squares1);
       }
-      const float off = total(sum[0] + sum[1]) / n;
-      const float variance = total(squares[0] + squares[1]) / n - off * off;
+      const float off = total(sum + sum1) / n;
+      const float variance = total(squares + squares1) / n - off * off;
       const V scale = V::all(1.0f / std::sqrt(variance + a.eps)), correction = V::all(off);
 
-      for (int64_t c = 0; c < full; c += L) {
+      for (c = 0; c < full; c += L) {
         const V y = (V::load(x + c) - mean - correction) * scale;
         fma(y, V::load(weight + c), V::load(bias + c)).store(out + c);
       }
