@@ -87,7 +87,8 @@ int64_t Op::between(const char* name, int64_t value, int64_t least, int64_t most
           static_cast<long long>(value), static_cast<long long>(least));
   require(value <= most, L3V_INVALID_ARGUMENT, "%s is %lld, above %lld", name,
           static_cast<long long>(value), static_cast<long long>(most));
-  return value;
+  // After a failure a value that the op's own arithmetic bears: nothing comes of it.
+  return status_.ok() ? value : least;
 }
 
 float Op::positive(const char* name, float value) {

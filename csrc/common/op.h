@@ -50,6 +50,7 @@ class Op {
   int32_t count(const char* name, int32_t value) {
     return static_cast<int32_t>(between(name, value, 1, INT32_MAX));
   }
+  // least after a failure.
   int64_t between(const char* name, int64_t value, int64_t least, int64_t most);
   // A finite number above zero.
   float positive(const char* name, float value);

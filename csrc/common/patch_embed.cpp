@@ -25,9 +25,7 @@ l3v_status l3v_patch_embed(l3v_context* ctx, const l3v_patch_embed_params* param
                static_cast<long long>(values));
     const int64_t planes = op.product("images * channels", a.images, a.channels);
     const int64_t lines = op.product("images * channels * height", planes, a.height);
-    const int64_t down = a.patch < 1 ? 0 : a.height / a.patch;
-    const int64_t across = a.patch < 1 ? 0 : a.width / a.patch;
-    const int64_t grid = op.product("patches of a picture", down, across);
+    const int64_t grid = op.product("patches of a picture", a.height / a.patch, a.width / a.patch);
     const int64_t patches = op.product("patches", a.images, grid);
     a.pixels = op.in("pixels", p.pixels, lines, a.width);
     a.bias = op.optional("bias", p.bias, 1, w.rows);

@@ -127,19 +127,17 @@ class CpuDevice::Walk final : public Pool::Job {
   bool stop_ = false;
 };
 
-Memory::Memory(Ledger* ledger) : ledger_(ledger), available_at_start_(system_memory().available) {}
-
 Status Memory::room(int64_t bytes, const char* what) const {
   if (bytes < kWorthAsking) return {};
-  // Pages count as used once they are touched, and a block may wait for that: what the context
-  // holds is held against what was there when it began, too.
-  const int64_t now = system_memory().available;
-  if (now < 0) return {};
-  const int64_t untouched = std::max(now, available_at_start_) - ledger_->bytes;
-  const int64_t left = std::max(int64_t{0}, std::min(now, untouched));
+  int64_t left = system_memory().available;
+  if (left < 0) return {};
+  // A page is taken when it is first touched. What the context holds beyond all that the process
+  // has touched is promised already.
+  const int64_t resident = resident_memory();
+  if (resident >= 0 && ledger_->bytes > resident) left -= ledger_->bytes - resident;
   if (bytes <= left) return {};
   return fail(L3V_OUT_OF_MEMORY, "%s: needs %lld bytes, and the system has %lld available", what,
-              static_cast<long long>(bytes), static_cast<long long>(left));
+              static_cast<long long>(bytes), static_cast<long long>(std::max(int64_t{0}, left)));
 }
 
 Status Memory::alloc(int64_t bytes, const char* what, char** out) {
@@ -171,7 +169,7 @@ Status Scratch::grow(const Workspace& need) {
 }
 
 Status Scratch::grow(Block* block, int64_t each, int64_t pieces) {
-  constexpr int64_t kPage = 4096;  // a worker's piece shares no page with another's
+  constexpr int64_t kPage = 4096;  // no two workers' pieces share a cache line
   int64_t bytes;
   if (each < 0 || __builtin_add_overflow(each, kPage - 1, &bytes) ||
       __builtin_mul_overflow(bytes / kPage * kPage, pieces, &bytes))

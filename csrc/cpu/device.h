@@ -44,7 +44,7 @@ struct Item {
 // Memory of the context: what the ledger allows and the system has.
 class Memory {
  public:
-  explicit Memory(Ledger* ledger);
+  explicit Memory(Ledger* ledger) : ledger_(ledger) {}
   Status alloc(int64_t bytes, const char* what, char** out);
   void free(char* data, int64_t bytes);
   // L3V_OUT_OF_MEMORY when the system has no room for so many bytes more.
@@ -53,7 +53,6 @@ class Memory {
 
  private:
   Ledger* const ledger_;
-  const int64_t available_at_start_;
 };
 
 // The ops' scratch memory, as large as the largest op asked for: a piece for each worker, and one

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <sys/mman.h>
+#include <unistd.h>
 #if defined(__APPLE__)
 #include <mach/mach.h>
 #include <sys/sysctl.h>
@@ -73,6 +74,15 @@ SystemMemory system_memory() {
   return m;
 }
 
+int64_t resident_memory() {
+  mach_task_basic_info info;
+  mach_msg_type_number_t count = MACH_TASK_BASIC_INFO_COUNT;
+  if (task_info(mach_task_self(), MACH_TASK_BASIC_INFO, reinterpret_cast<task_info_t>(&info), &count) !=
+      KERN_SUCCESS)
+    return -1;
+  return static_cast<int64_t>(info.resident_size);
+}
+
 #else
 
 SystemMemory system_memory() {
@@ -91,6 +101,15 @@ SystemMemory system_memory() {
   if (group.available >= 0 && (m.available < 0 || group.available < m.available))
     m.available = group.available;
   return m;
+}
+
+int64_t resident_memory() {
+  std::FILE* f = std::fopen("/proc/self/statm", "re");
+  if (f == nullptr) return -1;
+  long long size, resident;
+  const bool ok = std::fscanf(f, "%lld %lld", &size, &resident) == 2;
+  std::fclose(f);
+  return ok ? resident * sysconf(_SC_PAGESIZE) : -1;
 }
 
 #endif

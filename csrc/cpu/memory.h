@@ -18,5 +18,8 @@ struct SystemMemory {
 };
 SystemMemory system_memory();
 
+// Bytes of this process that lie in memory now; -1: the system does not say.
+int64_t resident_memory();
+
 }  // namespace l3v::cpu
 #endif
