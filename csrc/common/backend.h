@@ -181,6 +181,13 @@ class Device {
   virtual Status replay(Graph* graph, int32_t steps, char* in, const void* host_in, int64_t in_bytes,
                         const char* out, void* host_out, int64_t out_bytes, int32_t* done) = 0;
 
+  // See l3v_measure_peak. A device whose peaks nobody measures yet leaves it.
+  virtual Status measure_peak(int32_t kind, int32_t dtype, int64_t bytes, double seconds,
+                              double* per_second, double* per_cycle) {
+    (void)kind, (void)dtype, (void)bytes, (void)seconds, (void)per_second, (void)per_cycle;
+    return fail(L3V_UNSUPPORTED, "this backend measures no peaks");
+  }
+
   virtual Status event_create(std::unique_ptr<Event>* out) = 0;
   virtual Status event_record(Event* event) = 0;
   virtual Status event_elapsed(Event* start, Event* end, double* seconds) = 0;

@@ -64,6 +64,10 @@ struct Kernels {
   Workspace (*attention_workspace)(const AttentionArgs&, int workers);
   Workspace (*paged_attention_workspace)(const PagedAttentionArgs&, int workers);
   Workspace (*topk_workspace)(const TopkArgs&, int workers);
+  // Peak loops (measure.h); null where the set has none, as the scalar one has no vector to fill.
+  int64_t (*peak_f32)(int64_t rounds);
+  int64_t (*peak_bf16)(int64_t rounds);
+  uint64_t (*peak_read)(const char* data, int64_t bytes);
 };
 
 // The sets this library was compiled with, or null where the target has none.

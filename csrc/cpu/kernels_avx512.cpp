@@ -48,6 +48,9 @@ static Kernels table() {
   k.attention_workspace = attention_workspace_simd<V>;
   k.paged_attention_workspace = paged_attention_workspace_simd<V>;
   k.topk_workspace = topk_workspace_simd;
+  k.peak_f32 = peak_f32_avx512();
+  k.peak_bf16 = processor().avx512_bf16 ? peak_bf16_avx512() : nullptr;
+  k.peak_read = peak_read_avx512;
   return k;
 }
 

@@ -1,4 +1,5 @@
 // kernels_scalar.cpp: the table of the scalar set, which runs anywhere.
+#include "measure.h"
 #include "ops.h"
 
 namespace l3v::cpu {
@@ -28,6 +29,7 @@ const Kernels* scalar_kernels() {
     k.attention_workspace = attention_workspace_scalar;
     k.paged_attention_workspace = paged_attention_workspace_scalar;
     k.topk_workspace = topk_workspace_scalar;
+    k.peak_read = peak_read_scalar;
     return k;
   }();
   return &kernels;
