@@ -3,6 +3,8 @@ package llama3v_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"image"
 	"image/color"
@@ -410,6 +412,23 @@ func TestBadModelsAreTypedErrors(t *testing.T) {
 			t.Log(err)
 		})
 	}
+}
+
+// tensorOffset is where a tensor's first byte lies in a safetensors file.
+func tensorOffset(t testing.TB, file []byte, name string) int {
+	t.Helper()
+	header := 8 + int(binary.LittleEndian.Uint64(file))
+	var tensors map[string]struct {
+		Offsets [2]int `json:"data_offsets"`
+	}
+	var all map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(file[8:header], &all))
+	delete(all, "__metadata__")
+	only, err := json.Marshal(all)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(only, &tensors))
+	require.Contains(t, tensors, name)
+	return header + tensors[name].Offsets[0]
 }
 
 // P18: a NaN weight in the projector is an error that names the stage, and nothing is cached.

@@ -66,7 +66,7 @@ func (m *Meter) peak(b bound) (*Bound, error) {
 	if b.compute == 0 {
 		kind, unit, name = binding.PeakRead, "GB/s", fmt.Sprintf("reads through %.1f MB", float64(b.bytes)/1e6)
 	}
-	rate, cycle, err := m.device.MeasurePeak(kind, b.compute, b.bytes, m.repeat/4)
+	rate, cycle, err := m.device.MeasurePeak(kind, b.compute, b.bytes, max(m.repeat/4, 10*time.Millisecond))
 	if err != nil {
 		return nil, err
 	}

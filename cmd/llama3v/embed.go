@@ -73,11 +73,12 @@ func (f *embedFlags) run(ctx context.Context, model string, paths []string, want
 	if err != nil {
 		return err
 	}
-	shape := []int64{}
-	for _, n := range features.Shape() {
-		shape = append(shape, int64(n))
+	values := features.Data().([]float32)
+	shape := append([]int{}, features.Shape()...)
+	tensor := weights.Tensor{Name: "features", DType: weights.F32, Shape: shape, Data: make([]byte, 4*len(values))}
+	if err := weights.FromFloat32(tensor.Data, values, tensor.DType); err != nil {
+		return err
 	}
-	tensor := weights.FromFloat32("features", shape, features.Data().([]float32))
 	if err := weights.WriteFile(f.out, []weights.Tensor{tensor}, map[string]string{"pictures": string(names), "model": model}); err != nil {
 		return err
 	}

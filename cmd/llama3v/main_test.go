@@ -21,8 +21,8 @@ var demo = filepath.Join("..", "..", "testdata", "demo")
 
 func picture(name string) string { return filepath.Join(demo, "pictures", name) }
 
-// llama3v runs a command line and gives exit code and what it printed.
-func llama3v(t *testing.T, args ...string) (code int, stdout, stderr string) {
+// runLine runs a command line and gives exit code and what it printed.
+func runLine(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	outRead, outWrite, err := os.Pipe()
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 		{"backend of nothing", []string{"backend"}, "build"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, out, errText := llama3v(t, tc.args...)
+			code, out, errText := runLine(t, tc.args...)
 			require.Equal(t, 2, code)
 			require.Empty(t, out)
 			require.Contains(t, errText, tc.text)
@@ -103,7 +103,7 @@ func TestFailuresExitWith1AndSayWhatAndWhere(t *testing.T) {
 		{"a shape nobody has", []string{"bench", "model", "gpt5"}, "gpt5"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, out, errText := llama3v(t, tc.args...)
+			code, out, errText := runLine(t, tc.args...)
 			require.Equal(t, 1, code, errText)
 			require.Empty(t, out)
 			require.Contains(t, errText, tc.text)
@@ -115,14 +115,14 @@ func TestFailuresExitWith1AndSayWhatAndWhere(t *testing.T) {
 
 func TestRunStreamsTheAnswer(t *testing.T) {
 	needBackend(t)
-	code, out, errText := llama3v(t, "run", demo, picture("dog.jpg"), "-p", "What is this?")
+	code, out, errText := runLine(t, "run", demo, picture("dog.jpg"), "-p", "What is this?")
 	require.Equal(t, 0, code, errText)
 	require.Equal(t, "A dog.\n", out)
 }
 
 func TestRunJSON(t *testing.T) {
 	needBackend(t)
-	code, out, errText := llama3v(t, "run", demo, picture("dog.jpg"), "-p", "What is this?", "--json")
+	code, out, errText := runLine(t, "run", demo, picture("dog.jpg"), "-p", "What is this?", "--json")
 	require.Equal(t, 0, code, errText)
 	var object map[string]any
 	require.NoError(t, json.Unmarshal([]byte(out), &object))
@@ -148,7 +148,7 @@ not json
 `
 	file := filepath.Join(t.TempDir(), "questions.jsonl")
 	require.NoError(t, os.WriteFile(file, []byte(lines), 0o600))
-	code, out, errText := llama3v(t, "run", demo, "--batch", file)
+	code, out, errText := runLine(t, "run", demo, "--batch", file)
 	require.Equal(t, 1, code)
 	require.Contains(t, errText, "2 of 5 lines failed")
 	var objects []map[string]any
@@ -169,7 +169,7 @@ not json
 func TestEmbedWritesSafetensors(t *testing.T) {
 	needBackend(t)
 	file := filepath.Join(t.TempDir(), "out.safetensors")
-	code, out, errText := llama3v(t, "embed", demo, picture("dog.jpg"), picture("frog.png"), "--layer", "-2", "-o", file, "--json")
+	code, out, errText := runLine(t, "embed", demo, picture("dog.jpg"), picture("frog.png"), "--layer", "-2", "-o", file, "--json")
 	require.Equal(t, 0, code, errText)
 	require.Contains(t, out, `"shape":[2,36,144]`)
 	s, err := weights.OpenSafetensorsFile(os.DirFS(filepath.Dir(file)), filepath.Base(file))
@@ -182,7 +182,7 @@ func TestEmbedWritesSafetensors(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
-	code, out, errText := llama3v(t, "inspect", demo, "--json")
+	code, out, errText := runLine(t, "inspect", demo, "--json")
 	require.Equal(t, 0, code, errText)
 	var object struct {
 		Tensors []any
@@ -195,13 +195,13 @@ func TestInspect(t *testing.T) {
 	require.Equal(t, map[string]int{"BF16": 188}, object.Types)
 	require.EqualValues(t, 4274976, object.Values)
 
-	code, out, errText = llama3v(t, "inspect", filepath.Join(demo, "model.safetensors"))
+	code, out, errText = runLine(t, "inspect", filepath.Join(demo, "model.safetensors"))
 	require.Equal(t, 0, code, errText)
 	require.Contains(t, out, "projector.in_proj.weight")
 }
 
 func TestTokenize(t *testing.T) {
-	code, out, errText := llama3v(t, "tokenize", demo, "What is this?", "--json")
+	code, out, errText := runLine(t, "tokenize", demo, "What is this?", "--json")
 	require.Equal(t, 0, code, errText)
 	var object struct {
 		IDs    []int32
@@ -210,14 +210,14 @@ func TestTokenize(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &object))
 	require.Equal(t, "What is this?", strings.Join(object.Pieces, ""))
 
-	code, out, _ = llama3v(t, "tokenize", demo, "What is this?", "--chat", "--json")
+	code, out, _ = runLine(t, "tokenize", demo, "What is this?", "--chat", "--json")
 	require.Equal(t, 0, code)
 	require.Contains(t, out, "start_header_id")
 }
 
 func TestDoctorTestsEveryOp(t *testing.T) {
 	needBackend(t)
-	code, out, errText := llama3v(t, "doctor", "--json")
+	code, out, errText := runLine(t, "doctor", "--json")
 	require.Equal(t, 0, code, errText)
 	var report doctorJSON
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
@@ -229,7 +229,7 @@ func TestDoctorTestsEveryOp(t *testing.T) {
 
 func TestParityOfTwoKernelSets(t *testing.T) {
 	needBackend(t)
-	code, out, errText := llama3v(t, "parity", demo, "--backends", "cpu,cpu:scalar", "--picture", picture("dog.jpg"), "--json")
+	code, out, errText := runLine(t, "parity", demo, "--backends", "cpu,cpu:scalar", "--picture", picture("dog.jpg"), "--json")
 	require.Equal(t, 0, code, errText)
 	var report parityJSON
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
@@ -237,14 +237,14 @@ func TestParityOfTwoKernelSets(t *testing.T) {
 	require.Greater(t, len(report.Layers), 12)
 	require.Equal(t, report.TokenIDs[0], report.TokenIDs[1])
 
-	code, _, errText = llama3v(t, "parity", demo, "--backends", "cpu,cpu:scalar", "--picture", picture("dog.jpg"), "--bound", "1e-30")
+	code, _, errText = runLine(t, "parity", demo, "--backends", "cpu,cpu:scalar", "--picture", picture("dog.jpg"), "--bound", "1e-30")
 	require.Equal(t, 1, code)
 	require.Contains(t, errText, "differ")
 }
 
 func TestBenchOps(t *testing.T) {
 	needBackend(t)
-	code, out, errText := llama3v(t, "bench", "ops", "--ops", "advance,softmax", "--time", "20ms", "--json")
+	code, out, errText := runLine(t, "bench", "ops", "--ops", "advance,softmax", "--time", "20ms", "--json")
 	if code != 0 { // work elsewhere on the machine can spoil the peak: then it says so and gives no figures
 		require.Contains(t, errText, "share of the bound above")
 		require.Empty(t, out)
