@@ -10,8 +10,8 @@ l3v_status l3v_topk(l3v_context* ctx, const l3v_topk_params* params) {
     a.k = op.count("k", p.k);
     op.require(a.k <= a.cols, L3V_INVALID_ARGUMENT, "k is %d, of %lld columns", a.k,
                static_cast<long long>(a.cols));
-    op.require(a.k <= op.capabilities().max_topk, L3V_UNSUPPORTED, "k is %d, and the library's kernels end at %d",
-               a.k, op.capabilities().max_topk);
+    op.require(a.k <= op.capabilities().max_topk, L3V_UNSUPPORTED,
+               "k is %d, and the library's kernels end at %d", a.k, op.capabilities().max_topk);
     a.x = op.in("x", p.x, a.rows, a.cols);
     a.ids = op.out("ids", p.ids, a.rows, a.k, Holds::kIndexes);
     a.values = op.optional_out("values", p.values, a.rows, a.k);

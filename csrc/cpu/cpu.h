@@ -25,7 +25,9 @@ struct Worker {
   Pool* pool = nullptr;
 
   // Hands out 0..total-1, each once over all workers; -1 when none is left. The count starts anew
-  // behind every barrier and op.
+  // behind every barrier and op. From a cancel on it gives -1 to all: what an op left undone is
+  // claimed by no later phase of it either, and whatever a phase does without a claim must bear
+  // shared memory that is not finished.
   int64_t claim(int64_t total);
   // Waits for all workers of the op. Each must reach it.
   void barrier();

@@ -45,7 +45,8 @@ void detect(Processor* p) {
     const unsigned subleaves = a;
     p->avx2 = ymm && avx && fma && f16c && bit(b, 5);
     p->avx512 = p->avx2 && zmm && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);  // F DQ BW VL
-    if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) p->avx512_bf16 = p->avx512 && bit(a, 5);
+    if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
+      p->avx512_bf16 = p->avx512 && bit(a, 5);
   }
   char name[49] = "";
   for (unsigned i = 0; i < 3; i++) {
