@@ -24,11 +24,13 @@ type directory struct {
 	data    []byte // the whole structure; offsets count from its start
 	order   binary.ByteOrder
 	entries []byte // 12 bytes each, as many as are there
+	whole   bool   // all entries are there, and the offset of the next directory
 }
 
 const (
 	tagBitsPerSample   = 0x0102
 	tagCompression     = 0x0103
+	tagPhotometric     = 0x0106
 	tagStripOffsets    = 0x0111
 	tagOrientation     = 0x0112
 	tagSamplesPerPixel = 0x0115
@@ -55,8 +57,9 @@ func readDirectory(data []byte) (d directory, ok bool) {
 	if at+2 > int64(len(data)) {
 		return d, false
 	}
-	size := min(int64(len(data)), at+2+12*int64(d.order.Uint16(data[at:])))
-	d.entries = data[at+2 : size]
+	end := at + 2 + 12*int64(d.order.Uint16(data[at:]))
+	d.whole = end+4 <= int64(len(data))
+	d.entries = data[at+2 : min(end, int64(len(data)))]
 	return d, true
 }
 

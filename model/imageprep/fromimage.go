@@ -3,6 +3,7 @@ package imageprep
 import (
 	"image"
 	"image/color"
+	"slices"
 )
 
 // fromImage reads the samples of img as they are stored, 16-bit ones by their upper half. img's
@@ -82,6 +83,7 @@ func fromImage(img image.Image) straight {
 
 // fill calls f for each pixel with its place in s and its size bytes in pix.
 func (s straight) fill(pix []byte, stride, size int, f func(dst, src []byte)) {
+	pix = slices.Clip(pix) // slicing below must not reach beyond its length, into what is not the picture's
 	for y := range s.Height {
 		src, dst := pix[y*stride:y*stride+size*s.Width], s.row(y)
 		for x := range s.Width {
@@ -134,6 +136,7 @@ func unmultiply(r, g, b, a uint32) [4]byte {
 
 // packedPlane is a plane without the gaps between its rows.
 func packedPlane(pix []byte, stride, width, height int) []byte {
+	pix = slices.Clip(pix)
 	out := make([]byte, 0, width*height)
 	for y := range height {
 		out = append(out, pix[y*stride:y*stride+width]...)

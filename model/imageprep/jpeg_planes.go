@@ -1,6 +1,9 @@
 package imageprep
 
-import "image"
+import (
+	"image"
+	"slices"
+)
 
 // jpegPlanes are the three planes of a JPEG, the second and third with one sample for hx columns
 // and vy rows of the picture.
@@ -19,7 +22,7 @@ type jpegPlanes struct {
 func newJPEGPlanes(m *image.YCbCr) *jpegPlanes {
 	p := &jpegPlanes{
 		width: m.Rect.Dx(), height: m.Rect.Dy(),
-		luma: m.Y, cb: m.Cb, cr: m.Cr, lumaStride: m.YStride, chromaStride: m.CStride,
+		luma: slices.Clip(m.Y), cb: slices.Clip(m.Cb), cr: slices.Clip(m.Cr), lumaStride: m.YStride, chromaStride: m.CStride,
 		hx: 1, vy: 1,
 	}
 	switch m.SubsampleRatio {

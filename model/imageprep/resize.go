@@ -69,11 +69,13 @@ func resize(c canvas, f Filter, width, height int, win window) *Picture {
 
 // Background needs no pass of its own: weights sum to 1, so that it stays what it is.
 
+// mostWeights is how many weights are kept at a time, for a block of columns: 4 MiB. Few pictures
+// have more than one block.
+const mostWeights = 1 << 20
+
 // across resamples rows first to end-1 of p to columns x to x+width-1.
 func (a *axis) across(p *Picture, first, end, x, width int, background [3]byte) *Picture {
 	out := newPicture(width, end-first)
-	// Weights are kept for as many columns as fit into 4 MiB; most pictures have one such block.
-	const mostWeights = 1 << 20
 	block := min(width, max(1, mostWeights/a.mostTaps))
 	var buf []int32
 	var scratch []float64
