@@ -25,16 +25,13 @@ int64_t visible_keys(const AttentionArgs& a, int64_t* row, int64_t end, int64_t*
 
 // ---- The vector forms: blocks of query rows against segments of keys (attention_simd.h). ----
 
-constexpr int64_t kAttentionSegment = 512;  // keys; scores of a group and packed heads fit in L2
+constexpr int64_t kAttentionSegment = 512;  // keys; what a segment is packed into fits in L2
 constexpr int64_t kAttentionChunk = 64;     // values that stay in L1 while a group runs over them
 constexpr int64_t kAttentionGroup = 80;     // query rows; a multiple of 4 and 5, the tiles' heights
-constexpr int64_t kAttentionBlock = 400;    // most query rows of a task: the keys' packing is shared
+constexpr int64_t kAttentionBlock = 400;    // most query rows of a task: the packing is shared
+constexpr int64_t kAttentionFew = 16;       // so few rows that packing values would not pay
 
 constexpr float kZeroHead[kMaxHeadDim] = {};
-
-inline int64_t clamp_chunk(int64_t n) {
-  return n < 0 ? 0 : n < kAttentionChunk ? n : kAttentionChunk;
-}
 
 // A query of one head, and how many keys of its sequence it sees.
 struct QueryRow {
@@ -43,12 +40,13 @@ struct QueryRow {
   int64_t keys;
 };
 
-// What a task works on: rows of one sequence and kv head, in rising order of the keys they see.
+// What a task works on: some rows of one sequence, of one kv head or, when they are few, of some.
 struct QueryBlock {
-  QueryRow row[kAttentionBlock];
-  int64_t rows;
+  QueryRow row[kAttentionBlock];  // [heads][rows], rows in rising order of the keys they see
+  int64_t rows, heads;
+  bool few;
   Matrix k, v;
-  int64_t column;  // of the kv head in k and v
+  int64_t column;  // of the first kv head in k and v
   int32_t head_dim;
   float scale;
 };
@@ -65,24 +63,34 @@ struct PagedKeys {
   int64_t next(int64_t* keys);
 };
 
-// Hands out the blocks of an op. A sequence's rows times its query heads of a kv head are cut
-// into blocks that are even, and small enough to keep every worker busy.
+// How a sequence's query rows are cut into tasks. A row here is a query row of the op and one of
+// the query heads that share a kv head. No cut changes a result.
 class BlockList {
  public:
-  BlockList(int64_t all_rows, int32_t kv_heads, int workers);
-  // How many blocks `rows` rows become, and the rows of block i.
-  int64_t count(int64_t rows) const { return (rows + most_ - 1) / most_; }
-  Rows at(int64_t rows, int64_t i) const {
-    return {rows * i / count(rows), rows * (i + 1) / count(rows)};
-  }
+  // few_pays: this head size may go the way of few rows.
+  BlockList(int64_t op_rows, int64_t sequences, int32_t heads, int32_t kv_heads, bool few_pays,
+            int workers);
+  struct Part {
+    int64_t head, heads;  // kv heads
+    Rows rows;
+    bool few;
+  };
+  int64_t count(int64_t op_rows) const;
+  Part at(int64_t op_rows, int64_t i) const;
+  int64_t group() const { return group_; }
 
  private:
-  int64_t most_;
+  bool few(int64_t rows) const { return few_pays_ && rows <= kAttentionFew; }
+  int64_t heads_together(int64_t rows) const;
+  int64_t blocks(int64_t rows) const { return (rows + most_ - 1) / most_; }
+  int64_t kv_heads_, group_, most_, heads_most_;
+  bool few_pays_;
 };
 
+// Claim the tasks of an op, in order.
 class AttentionTasks {
  public:
-  AttentionTasks(const AttentionArgs& a, Worker& w);
+  AttentionTasks(const AttentionArgs& a, Worker& w, int lanes);
   bool next(QueryBlock* block, MaskedKeys* keys);
 
  private:
@@ -96,7 +104,7 @@ class AttentionTasks {
 
 class PagedAttentionTasks {
  public:
-  PagedAttentionTasks(const PagedAttentionArgs& a, Worker& w);
+  PagedAttentionTasks(const PagedAttentionArgs& a, Worker& w, int lanes);
   bool next(QueryBlock* block, PagedKeys* keys);
 
  private:
@@ -118,11 +126,16 @@ struct AttentionScratch {
   int64_t* counting;  // [segment] 0, 1, 2, ...: the rows of packed values
   float* k;           // [segment / panel][head_dim][panel]
   float* v;           // [segment][stride]
-  float* scores;      // [group][segment]
-  float* sums;        // [group][stride]: values weighed, one segment
-  float* acc;         // [block][stride]: the same over the segments so far
-  float* maximum;     // [block]
-  float* weight;      // [block]: the sum of exponentials
+  // One group of query rows and one segment:
+  int64_t* sees;  // [group] keys that a row sees
+  float* scores;  // [group][segment], then their exponentials
+  float* top;     // [group] the highest score
+  float* sum;     // [group] of exponentials
+  float* sums;    // [group][stride] of values weighed
+  // A block, over the segments so far:
+  float* all_top;  // [block]
+  float* all_sum;  // [block]
+  float* acc;      // [block][stride]
   int64_t bytes;
 };
 

@@ -12,9 +12,9 @@
 // bits depend on its query and the keys that it sees alone.
 //
 // Keys are packed into panels [head_dim][kPanelVectors * kLanes], values into rows of whole
-// vectors, a segment at a time, and kGroup query rows run against them: a panel, or a chunk of
-// values, stays in the first cache for all tiles of the group. Where the query rows are few
-// (decode) values are read in place; what bounds that is reading the cache.
+// vectors, a segment at a time, and kAttentionGroup query rows run against them: a panel, or a
+// chunk of values, stays in the first cache for all tiles of the group. Decode goes another way
+// through the same sums (attend_heads).
 #ifndef L3V_CPU_ATTENTION_SIMD_H
 #define L3V_CPU_ATTENTION_SIMD_H
 
@@ -159,20 +159,15 @@ static float exponential(float x) {
   return lanes[0];
 }
 
-// k[panel][d][lane]: the keys of a segment, one head. Lanes behind the last key are zeros.
+// k[d][lane]: a panel of keys, one head, of which n > 0 are left. Lanes behind the last are zeros.
 template <class V>
-static void pack_keys(const Matrix& k, int64_t column, int32_t head_dim, const int64_t* keys,
-                      int64_t n, float* out) {
+static void pack_panel(const Matrix& k, int64_t column, int32_t head_dim, const int64_t* keys,
+                       int64_t n, float* out) {
   constexpr int L = V::kLanes, W = V::kPanelVectors * L;
-  for (int64_t panel = 0; panel < n; panel += W, out += int64_t{W} * head_dim) {
-    for (int j = 0; j < W; j += L) {
-      const float* rows[L];
-      for (int i = 0; i < L; i++) {
-        const int64_t key = panel + j + i;
-        rows[i] = key < n ? k.f32(keys[key]) + column : kZeroHead;
-      }
-      V::transpose(rows, head_dim, out + j, W);
-    }
+  for (int j = 0; j < W; j += L) {
+    const float* rows[L];
+    for (int i = 0; i < L; i++) rows[i] = j + i < n ? k.f32(keys[j + i]) + column : kZeroHead;
+    V::transpose(rows, head_dim, out + j, W);
   }
 }
 
@@ -189,116 +184,187 @@ static void pack_values(const Matrix& v, int64_t column, int32_t head_dim, const
   }
 }
 
-// Runs the rows of one block, all of one sequence and kv head, against the keys that next() yields.
-template <class V, class Keys>
-static void attend_block(const QueryBlock& b, Keys keys, const AttentionScratch& s) {
-  constexpr int L = V::kLanes, R = V::kTileRows, W = V::kPanelVectors * L;
-  constexpr int64_t kSegment = kAttentionSegment;
-  const int64_t stride = s.stride;
-  const int32_t head_dim = b.head_dim;
-  const bool in_place = b.rows <= 2 * R && head_dim % L == 0;
+// Scores of `rows` query rows against one panel, whose first key is the segment's key `at`.
+template <class V>
+static void score_panel(const QueryRow* row, const int64_t* sees, int64_t rows, const float* k,
+                        int64_t at, int32_t head_dim, float scale, float* scores) {
+  constexpr int R = V::kTileRows;
+  for (int64_t t = 0; t < rows; t += R) {
+    const int64_t count = rows - t < R ? rows - t : R;
+    if (sees[t + count - 1] > at)
+      score<V>(static_cast<int>(count), row + t, k, head_dim, scale,
+               scores + t * kAttentionSegment + at);
+  }
+}
 
+// Adds n values, the first of them the segment's key `at`, to the sums of `rows` query rows.
+template <class V>
+static void weigh_chunk(const float* scores, const int64_t* sees, int64_t rows, const ValueRows& v,
+                        int64_t at, int64_t n, float* sums, int64_t stride) {
+  constexpr int R = V::kTileRows;
+  const auto seen = [&](int64_t row) {
+    const int64_t left = sees[row] - at;
+    return left < 0 ? 0 : left < n ? left : n;
+  };
+  for (int64_t t = 0; t < rows; t += R) {
+    const int64_t count = rows - t < R ? rows - t : R;
+    const float* p = scores + t * kAttentionSegment + at;
+    // What all rows of the tile see, then the rest row by row: a value that a row does not see may
+    // be NaN, and would come through a weight of zero.
+    const int64_t common = seen(t);
+    if (common > 0) value<V>(static_cast<int>(count), p, v, common, sums + t * stride, stride);
+    const ValueRows tail{v.data, v.stride, v.rows + common};
+    for (int64_t r = 1; r < count; r++) {
+      const int64_t more = seen(t + r) - common;
+      if (more > 0)
+        value<V>(1, p + r * kAttentionSegment + common, tail, more, sums + (t + r) * stride, stride);
+    }
+  }
+}
+
+// The softmax of each row's scores of a segment; sums start from zero.
+template <class V>
+static void begin_sums(const AttentionScratch& s, int64_t rows) {
+  for (int64_t r = 0; r < rows; r++) {
+    if (s.sees[r] != 0)
+      s.sum[r] = exponentials<V>(s.scores + r * kAttentionSegment, s.sees[r], &s.top[r]);
+    float* sums = s.sums + r * s.stride;
+    for (int64_t c = 0; c < s.stride; c += V::kLanes) V::zero().store(sums + c);
+  }
+}
+
+// Merges a segment's sums into those of the segments before it. Row r of the group is row g + r of
+// the block.
+template <class V>
+static void merge_sums(const AttentionScratch& s, int64_t g, int64_t rows, bool first) {
+  constexpr int L = V::kLanes;
+  for (int64_t r = 0; r < rows; r++) {
+    if (s.sees[r] == 0) continue;
+    float* acc = s.acc + (g + r) * s.stride;
+    const float* sums = s.sums + r * s.stride;
+    float& top = s.all_top[g + r];
+    float& sum = s.all_sum[g + r];
+    if (first) {
+      top = s.top[r];
+      sum = s.sum[r];
+      for (int64_t c = 0; c < s.stride; c += L) V::load(sums + c).store(acc + c);
+      continue;
+    }
+    const float higher = s.top[r] > top ? s.top[r] : top;
+    const float a = exponential<V>(top - higher), b = exponential<V>(s.top[r] - higher);
+    top = higher;
+    sum = sum * a + s.sum[r] * b;
+    for (int64_t c = 0; c < s.stride; c += L)
+      fma(V::load(sums + c), V::all(b), V::load(acc + c) * V::all(a)).store(acc + c);
+  }
+}
+
+template <class V>
+static void write_rows(const QueryBlock& b, const AttentionScratch& s, bool no_keys) {
+  constexpr int L = V::kLanes;
+  for (int64_t r = 0; r < b.rows * b.heads; r++) {
+    float* out = b.row[r].out;
+    const float* acc = s.acc + r * s.stride;
+    const V share = no_keys ? V::zero() : V::all(1.0f / s.all_sum[r]);
+    int32_t d = 0;
+    for (; d + L <= b.head_dim; d += L) (no_keys ? share : V::load(acc + d) * share).store(out + d);
+    if (const int n = b.head_dim - d)
+      (no_keys ? share : V::load(acc + d) * share).store(out + d, n);
+  }
+}
+
+// How many of the segment's n keys, which begin at base, each row sees.
+static inline void count_seen(const QueryRow* row, int64_t rows, int64_t base, int64_t n,
+                              int64_t* sees) {
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t left = row[r].keys - base;
+    sees[r] = left < 0 ? 0 : left < n ? left : n;
+  }
+}
+
+// Many query rows of one kv head: keys and values of a segment are packed once for all of them.
+template <class V, class Keys>
+static void attend_rows(const QueryBlock& b, Keys keys, const AttentionScratch& s) {
+  constexpr int W = V::kPanelVectors * V::kLanes;
   int64_t base = 0;
   for (int64_t n; (n = keys.next(s.keys)) > 0; base += n) {
-    pack_keys<V>(b.k, b.column, head_dim, s.keys, n, s.k);
-    ValueRows values{b.v.f32() + b.column, b.v.stride, s.keys};
-    if (!in_place) {
-      pack_values<V>(b.v, b.column, head_dim, s.keys, n, s.v, stride);
-      values = {s.v, stride, s.counting};
-    }
+    for (int64_t at = 0; at < n; at += W)
+      pack_panel<V>(b.k, b.column, b.head_dim, s.keys + at, n - at, s.k + at * b.head_dim);
+    pack_values<V>(b.v, b.column, b.head_dim, s.keys, n, s.v, s.stride);
 
     for (int64_t g = 0; g < b.rows; g += kAttentionGroup) {
       const int64_t rows = b.rows - g < kAttentionGroup ? b.rows - g : kAttentionGroup;
-      int64_t sees[kAttentionGroup];  // keys of this segment that a row sees
-      for (int64_t r = 0; r < rows; r++) {
-        const int64_t left = b.row[g + r].keys - base;
-        sees[r] = left < 0 ? 0 : left < n ? left : n;
+      count_seen(b.row + g, rows, base, n, s.sees);
+      for (int64_t at = 0; at < n; at += W)
+        score_panel<V>(b.row + g, s.sees, rows, s.k + at * b.head_dim, at, b.head_dim, b.scale,
+                       s.scores);
+      begin_sums<V>(s, rows);
+      for (int64_t at = 0; at < n; at += kAttentionChunk) {
+        const ValueRows v{s.v + at * s.stride, s.stride, s.counting};
+        const int64_t count = n - at < kAttentionChunk ? n - at : kAttentionChunk;
+        weigh_chunk<V>(s.scores, s.sees, rows, v, at, count, s.sums, s.stride);
       }
-
-      for (int64_t panel = 0; panel < n; panel += W) {
-        for (int64_t t = 0; t < rows; t += R) {
-          const int64_t count = rows - t < R ? rows - t : R;
-          if (sees[t + count - 1] <= panel) continue;
-          score<V>(static_cast<int>(count), b.row + g + t, s.k + panel * head_dim, head_dim, b.scale,
-                   s.scores + t * kSegment + panel);
-        }
-      }
-
-      float maximum[kAttentionGroup], sum[kAttentionGroup];
-      for (int64_t r = 0; r < rows; r++) {
-        if (sees[r] != 0) sum[r] = exponentials<V>(s.scores + r * kSegment, sees[r], &maximum[r]);
-        for (int64_t c = 0; c < stride; c += L) V::zero().store(s.sums + r * stride + c);
-      }
-
-      for (int64_t chunk = 0; chunk < n; chunk += kAttentionChunk) {
-        const ValueRows v{values.data, values.stride, values.rows + chunk};
-        for (int64_t t = 0; t < rows; t += R) {
-          const int64_t count = rows - t < R ? rows - t : R;
-          const float* p = s.scores + t * kSegment + chunk;
-          float* sums = s.sums + t * stride;
-          // What all rows of the tile see, then the rest row by row: a value that a row does not
-          // see may be NaN, and would come through a weight of zero.
-          const int64_t common = clamp_chunk(sees[t] - chunk);
-          if (common > 0) value<V>(static_cast<int>(count), p, v, common, sums, stride);
-          for (int64_t r = 1; r < count; r++) {
-            const int64_t more = clamp_chunk(sees[t + r] - chunk) - common;
-            const ValueRows tail{v.data, v.stride, v.rows + common};
-            if (more > 0)
-              value<V>(1, p + r * kSegment + common, tail, more, sums + r * stride, stride);
-          }
-        }
-      }
-
-      for (int64_t r = 0; r < rows; r++) {
-        if (sees[r] == 0) continue;
-        float* acc = s.acc + (g + r) * stride;
-        const float* sums = s.sums + r * stride;
-        float& top = s.maximum[g + r];
-        float& weight = s.weight[g + r];
-        if (base == 0) {
-          top = maximum[r];
-          weight = sum[r];
-          for (int64_t c = 0; c < stride; c += L) V::load(sums + c).store(acc + c);
-          continue;
-        }
-        const float higher = maximum[r] > top ? maximum[r] : top;
-        const float a = exponential<V>(top - higher), e = exponential<V>(maximum[r] - higher);
-        top = higher;
-        weight = weight * a + sum[r] * e;
-        for (int64_t c = 0; c < stride; c += L)
-          fma(V::load(sums + c), V::all(e), V::load(acc + c) * V::all(a)).store(acc + c);
-      }
+      merge_sums<V>(s, g, rows, base == 0);
     }
   }
+  write_rows<V>(b, s, base == 0);
+}
 
-  for (int64_t r = 0; r < b.rows; r++) {
-    float* out = b.row[r].out;
-    const float* acc = s.acc + r * stride;
-    if (base == 0) {  // no key: zeros
-      for (int32_t d = 0; d < head_dim; d++) out[d] = 0;
-      continue;
+// Few query rows (decode), a range of kv heads together: what bounds it is reading the cache, so
+// that goes through all heads of some keys before it turns to the next keys, and values are read
+// where they lie. head_dim is a multiple of kLanes.
+template <class V, class Keys>
+static void attend_heads(const QueryBlock& b, Keys keys, const AttentionScratch& s) {
+  constexpr int W = V::kPanelVectors * V::kLanes;
+  constexpr int64_t kValues = 16;
+  const int64_t rows = b.rows * b.heads;
+  int64_t base = 0;
+  for (int64_t n; (n = keys.next(s.keys)) > 0; base += n) {
+    count_seen(b.row, rows, base, n, s.sees);
+    for (int64_t at = 0; at < n; at += W) {
+      for (int64_t h = 0; h < b.heads; h++) {
+        const int64_t r = h * b.rows;
+        pack_panel<V>(b.k, b.column + h * b.head_dim, b.head_dim, s.keys + at, n - at, s.k);
+        score_panel<V>(b.row + r, s.sees + r, b.rows, s.k, at, b.head_dim, b.scale,
+                       s.scores + r * kAttentionSegment);
+      }
     }
-    const V share = V::all(1.0f / s.weight[r]);
-    int32_t d = 0;
-    for (; d + L <= head_dim; d += L) (V::load(acc + d) * share).store(out + d);
-    if (d < head_dim) (V::load(acc + d) * share).store(out + d, head_dim - d);
+    begin_sums<V>(s, rows);
+    for (int64_t at = 0; at < n; at += kValues) {
+      const int64_t count = n - at < kValues ? n - at : kValues;
+      for (int64_t h = 0; h < b.heads; h++) {
+        const int64_t r = h * b.rows;
+        const ValueRows v{b.v.f32() + b.column + h * b.head_dim, b.v.stride, s.keys + at};
+        weigh_chunk<V>(s.scores + r * kAttentionSegment, s.sees + r, b.rows, v, at, count,
+                       s.sums + r * s.stride, s.stride);
+      }
+    }
+    merge_sums<V>(s, 0, rows, base == 0);
+  }
+  write_rows<V>(b, s, base == 0);
+}
+
+template <class V, class Tasks, class Keys>
+static void attend(Tasks tasks, const AttentionScratch& s) {
+  QueryBlock block;
+  for (Keys keys; tasks.next(&block, &keys);) {
+    if (block.few)
+      attend_heads<V>(block, keys, s);
+    else
+      attend_rows<V>(block, keys, s);
   }
 }
 
 template <class V>
 void attention_simd(const AttentionArgs& a, Worker& w) {
-  const AttentionScratch scratch(w.scratch, a.head_dim, V::kLanes);
-  AttentionTasks tasks(a, w);
-  QueryBlock block;
-  for (MaskedKeys keys; tasks.next(&block, &keys);) attend_block<V>(block, keys, scratch);
+  attend<V, AttentionTasks, MaskedKeys>(AttentionTasks(a, w, V::kLanes),
+                                        AttentionScratch(w.scratch, a.head_dim, V::kLanes));
 }
 
 template <class V>
 void paged_attention_simd(const PagedAttentionArgs& a, Worker& w) {
-  const AttentionScratch scratch(w.scratch, a.head_dim, V::kLanes);
-  PagedAttentionTasks tasks(a, w);
-  QueryBlock block;
-  for (PagedKeys keys; tasks.next(&block, &keys);) attend_block<V>(block, keys, scratch);
+  attend<V, PagedAttentionTasks, PagedKeys>(PagedAttentionTasks(a, w, V::kLanes),
+                                            AttentionScratch(w.scratch, a.head_dim, V::kLanes));
 }
 
 template <class V>
