@@ -122,7 +122,7 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 		return err
 	}
 	sizes, pictures := m.sizes(d.Config)
-	plan, err := newPlan(d.Config, model, loader, sizes, pictures)
+	plan, err := newPlan(d.Config, model, loader, sizes, pictures, c.workers(library.Capabilities().Cores))
 	if err != nil {
 		return err
 	}

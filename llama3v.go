@@ -132,7 +132,7 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 		return err
 	}
 	sizes, pictures := m.sizes(mc)
-	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures); err != nil {
+	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures, m.config.workers(m.device.Capabilities().Cores)); err != nil {
 		return err
 	}
 	if err := m.plan.fits(m.config.memoryLimit, free); err != nil {

@@ -71,6 +71,14 @@ func newConfig(opts []Option) (*config, error) {
 	return c, nil
 }
 
+// workers is the threads of a backend with so many cores.
+func (c *config) workers(cores int) int {
+	if c.threads > 0 {
+		return c.threads
+	}
+	return cores
+}
+
 // WithBackend picks the backend: "cpu", "cuda", "metal", or "auto", which tries cuda, metal and
 // cpu. A named one never falls back to another. Without the option LLAMA3V_BACKEND decides, then
 // "auto".

@@ -24,7 +24,7 @@ func (p Plan) String() string {
 	return fmt.Sprintf("weights %d, cache %d, vision %d, decoder %d, kernels %d", p.Weights, p.Cache, p.Vision, p.Decoder, p.Kernels)
 }
 
-func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pictures int) (Plan, error) {
+func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pictures, threads int) (Plan, error) {
 	var p Plan
 	var err error
 	if p.Weights, err = loader.Bytes(); err != nil {
@@ -37,13 +37,16 @@ func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pi
 		p.Cache = llama.CacheBytes(*c.Text, z.Positions)
 		p.Decoder = llama.RunnerBytes(*c.Text, z) - p.Cache
 	}
-	p.Kernels = kernelBytes
+	p.Kernels = int64(threads) * kernelBytes
+	if c.Vision != nil { // patches cut out of the pictures
+		p.Kernels += int64(pictures*c.Vision.Patches()) * int64(c.Vision.Channels*c.Vision.Patch*c.Vision.Patch) * 4
+	}
 	return p, nil
 }
 
-// kernelBytes bounds the scratch memory of the CPU backend's ops: packed blocks of activations and
-// weights per worker, and score rows of attention.
-const kernelBytes = 64 << 20
+// kernelBytes bounds the scratch memory of one thread of the CPU backend: packed blocks of activations
+// and widened weights, and tiles of attention, whose sizes are fixed.
+const kernelBytes = 2 << 20
 
 // fits compares the plan with the caller's limit and with what is free on the device.
 func (p Plan) fits(limit, free int64) error {
