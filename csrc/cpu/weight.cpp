@@ -2,21 +2,14 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
-#include <sys/mman.h>
-
 #include "float16.h"
+#include "memory.h"
 
 namespace l3v::cpu {
 namespace {
-
-constexpr int64_t kAlign = 64;
-// From this size on a weight gets pages of its own, huge ones where the system has them: a product
-// with one row reads it at the speed of memory, and measured 10 to 20 % slower through 4 KiB pages.
-constexpr int64_t kOwnPages = 4 << 20, kHugePage = 2 << 20;
 
 struct Layout {
   int64_t column_bytes, panel_bytes, bytes;
@@ -28,8 +21,7 @@ bool layout_of(int32_t dtype, int64_t rows, int64_t cols, Layout* out) {
   const int64_t columns = dtype == L3V_BF16 ? cols + (cols & 1) : cols;
   out->column_bytes = kPanel * (dtype == L3V_F32 ? 4 : 2);
   return cols < INT64_MAX && !__builtin_mul_overflow(columns, out->column_bytes, &out->panel_bytes) &&
-         !__builtin_mul_overflow(panels, out->panel_bytes, &out->bytes) &&
-         out->bytes <= INT64_MAX - kHugePage - kAlign && (out->bytes += kAlign, true);
+         !__builtin_mul_overflow(panels, out->panel_bytes, &out->bytes);
 }
 
 // Where element (row, k) lies, in elements of the panel data.
@@ -53,10 +45,7 @@ void for_pieces(const PackedWeight& w, int64_t first, int64_t rows, Each each) {
 }  // namespace
 
 PackedWeight::~PackedWeight() {
-  if (mapped > 0)
-    munmap(memory, static_cast<size_t>(mapped));
-  else
-    std::free(memory);
+  release(data, bytes);
   if (ledger != nullptr) ledger->give(bytes);
 }
 
@@ -83,28 +72,11 @@ Status weight_create(int32_t dtype, int64_t rows, int64_t cols, Ledger* ledger,
   w->cols = cols;
   w->column_bytes = layout.column_bytes;
   w->panel_bytes = layout.panel_bytes;
-  // Fresh pages are zeros already, and cost nothing before the rows are written.
-  int64_t align = kAlign;
-  if (layout.bytes >= kOwnPages) {
-    const size_t size = static_cast<size_t>(layout.bytes + kHugePage);
-    void* pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-    if (pages != MAP_FAILED) {
-      w->memory = pages;
-      w->mapped = static_cast<int64_t>(size);
-      align = kHugePage;
-#if defined(MADV_HUGEPAGE)
-      madvise(pages, size, MADV_HUGEPAGE);  // a wish: without it the pages are small
-#endif
-    }
-  } else {
-    w->memory = std::calloc(static_cast<size_t>(layout.bytes), 1);
-  }
-  if (w->memory == nullptr)
+  w->data = allocate(layout.bytes);
+  if (w->data == nullptr)
     return fail(L3V_OUT_OF_MEMORY, "weight of %lld x %lld: the system has no %lld bytes left",
                 static_cast<long long>(rows), static_cast<long long>(cols),
                 static_cast<long long>(layout.bytes));
-  const int64_t start = static_cast<int64_t>(reinterpret_cast<uintptr_t>(w->memory) % align);
-  w->data = static_cast<char*>(w->memory) + (align - start) % align;
   *out = std::move(w);
   return {};
 }

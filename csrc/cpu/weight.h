@@ -33,11 +33,8 @@ struct PackedWeight final : Weight {
   char* data = nullptr;      // 64-byte aligned
   int64_t column_bytes = 0;  // of one k in a panel
   int64_t panel_bytes = 0;
-  int64_t bytes = 0;  // what the ledger was charged
-
+  int64_t bytes = 0;  // of data, and what the ledger was charged
   Ledger* ledger = nullptr;
-  void* memory = nullptr;  // what data lies in
-  int64_t mapped = 0;      // its bytes when it is pages of its own
 };
 
 inline const PackedWeight& packed(const Weight* w) { return *static_cast<const PackedWeight*>(w); }
