@@ -13,9 +13,10 @@ using Clock = std::chrono::steady_clock;
 // How long an idle worker looks for the next job before it sleeps; waking costs about as much.
 constexpr auto kIdle = std::chrono::microseconds(80);
 
-// A barrier is reached within a few microseconds as a rule. Behind that many looks (some tens of
-// microseconds) the worker that is missing may want this very core.
-constexpr int kSpins = 1000;
+// A barrier is reached within a few microseconds as a rule. Behind that many looks (about ten
+// microseconds) the worker that is missing may want this very core. Yielding on an idle core costs
+// less than a microsecond; looking on when cores are shared costs the other its time slice.
+constexpr int kSpins = 200;
 constexpr int kSpinsCrowded = 20;  // more workers than cores: it does want it
 
 void relax() {
