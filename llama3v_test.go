@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llama3v/llama3v"
+	"github.com/llama3v/llama3v/internal/golden"
 	"github.com/llama3v/llama3v/internal/need"
 )
 
@@ -445,6 +446,78 @@ func TestNotFiniteNamesTheStage(t *testing.T) {
 		require.ErrorAs(t, err, &detail)
 		require.Equal(t, "projector", detail.Stage)
 	}
+}
+
+// Bfloat16 activations are another arithmetic, near float32's: the last layer's logits move by about
+// the type's rounding (2^-9 of a value), not by more.
+func TestBF16Activations(t *testing.T) {
+	chat := llama3v.Chat{llama3v.User("What is this?", picture("dog.jpg"))}
+	m := openDemo(t, llama3v.WithActivations(llama3v.BF16))
+	got, want := logits(t, m, chat), logits(t, openDemo(t), chat)
+	require.NotEqual(t, want, got)
+	nmse := golden.NMSE(got, want)
+	t.Logf("normalised squared error %.1e", nmse)
+	require.Less(t, nmse, 1e-3)
+	require.Equal(t, "A dog.", ask(t, m, "What is this?", picture("dog.jpg")).Text)
+	require.Equal(t, want, logits(t, openDemo(t, llama3v.WithActivations(llama3v.Auto)), chat), "auto is float32 for unquantised weights")
+}
+
+// The plan that Open compares with the memory there is must hold, and must not ask for much more.
+func TestThePlanIsWhatTheModelTakes(t *testing.T) {
+	m := openDemo(t)
+	ask(t, m, "What is this?", picture("dog.jpg"), picture("frog.png"))
+	_, err := m.EncodeImages(context.Background(), []llama3v.Picture{picture("dog.jpg")}, llama3v.Pooled())
+	require.NoError(t, err)
+	c, err := m.Counters()
+	require.NoError(t, err)
+	t.Logf("planned %d (%v), used %d at most, %d of it for kernels", m.Plan().Total(), m.Plan(), c.BytesPeak, c.Workspace)
+	require.LessOrEqual(t, c.BytesPeak, m.Plan().Total())
+	require.Greater(t, float64(c.BytesPeak), 0.75*float64(m.Plan().Total()))
+}
+
+func TestEncodeImages(t *testing.T) {
+	m := openDemo(t)
+	names := []string{"dog.jpg", "frog.png", "pizza.png"}
+	var pictures []llama3v.Picture
+	for _, name := range names {
+		pictures = append(pictures, picture(name))
+	}
+	ctx := context.Background()
+	for _, tc := range []struct {
+		name  string
+		want  llama3v.EncodeOption
+		shape []int
+	}{
+		{"embeddings", llama3v.Layer(0), []int{3, 36, 144}},
+		{"the projector's layer", llama3v.Layer(-2), []int{3, 36, 144}},
+		{"behind the post norm", llama3v.LastHidden(), []int{3, 36, 144}},
+		{"pooled", llama3v.Pooled(), []int{3, 144}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			all, err := m.EncodeImages(ctx, pictures, tc.want)
+			require.NoError(t, err)
+			require.Equal(t, tc.shape, []int(all.Shape()))
+			data := all.Data().([]float32)
+			fresh := openDemo(t) // nothing cached
+			for i := range pictures {
+				one, err := fresh.EncodeImages(ctx, pictures[i:i+1], tc.want)
+				require.NoError(t, err)
+				size := len(data) / len(pictures)
+				require.Equal(t, data[i*size:(i+1)*size], one.Data().([]float32), "a picture alone gives the same bits")
+			}
+		})
+	}
+	minusTwo, err := m.EncodeImages(ctx, pictures, llama3v.Layer(-2))
+	require.NoError(t, err)
+	five, err := m.EncodeImages(ctx, pictures, llama3v.Layer(5))
+	require.NoError(t, err)
+	require.Equal(t, five.Data(), minusTwo.Data(), "P21: -2 of six layers is state 5")
+
+	_, err = m.EncodeImages(ctx, pictures, llama3v.Layer(7))
+	require.ErrorIs(t, err, llama3v.ErrShape)
+	require.ErrorContains(t, err, "-7")
+	_, err = m.EncodeImages(ctx, nil)
+	require.ErrorIs(t, err, llama3v.ErrShape)
 }
 
 func TestLogitsDoNotDependOnThreadsOrBatch(t *testing.T) {
