@@ -12,7 +12,7 @@ import (
 func fullHD(b *testing.B) []byte {
 	m := image.NewYCbCr(image.Rect(0, 0, 1920, 1080), image.YCbCrSubsampleRatio420)
 	for i := range m.Y {
-		m.Y[i] = byte(128 + 90*math.Sin(float64(i%1920)/37)*math.Cos(float64(i/1920)/53) + float64(i*2654435761>>24&7))
+		m.Y[i] = byte(128 + 90*math.Sin(float64(i%1920)/37)*math.Cos(float64(i/1920)/53) + float64(uint32(i)*2654435761>>24&7))
 	}
 	for i := range m.Cb {
 		m.Cb[i], m.Cr[i] = byte(i%960/8+60), byte(i/960/6+90)

@@ -12,10 +12,6 @@ import (
 
 // decoderFault sorts what a decoder says into the kinds.
 func decoderFault(format string, err error) error {
-	var known *Error
-	if errors.As(err, &known) {
-		return err
-	}
 	kind := ErrCorrupt
 	var pngFeature png.UnsupportedError
 	var jpegFeature jpeg.UnsupportedError

@@ -160,6 +160,21 @@ func (a *axis) span(i, n int) (first, end int) {
 	return edge(i, -1), edge(i+n-1, 1)
 }
 
+// touched is the part of the n targets from target i on that any picture pixel goes into.
+func (a *axis) touched(i, n int) (from, count int) {
+	misses := func(i int) bool {
+		first, end := a.span(i, 1)
+		return first >= end
+	}
+	for ; n > 0 && misses(i); n-- {
+		i++
+	}
+	for n > 0 && misses(i+n-1) {
+		n--
+	}
+	return i, n
+}
+
 // narrow goes over to a picture of which only pixels first to end-1 are left.
 func (a *axis) narrow(first, end int) {
 	a.padding += first

@@ -100,8 +100,7 @@ func readPixels(t testing.TB, want goldenPixels) *Picture {
 	return p
 }
 
-// requireNear holds a decoded JPEG to the expected pixels with what Go's inverse cosine transform
-// costs: 3 levels at most and mean in the mean.
+// requireNear holds every sample to the expected one within most levels, and within mean on average.
 func requireNear(t testing.TB, want, got *Picture, most int, mean float64) {
 	require.Equal(t, [2]int{want.Width, want.Height}, [2]int{got.Width, got.Height})
 	sum, worst := 0, 0

@@ -54,20 +54,42 @@ func resize(c canvas, f Filter, width, height int, win window) *Picture {
 	}
 	across := newAxis(f, c.width, width, c.x, c.picture.Width)
 	down := newAxis(f, c.height, height, c.y, c.picture.Height)
+	// Background needs no passes: weights sum to 1, so that it stays what it is.
+	part := window{}
+	part.x, part.width = across.touched(win.x, win.width)
+	part.y, part.height = down.touched(win.y, win.height)
 	lessHeight, lessWidth := c.height-height, c.width-width
-	if lessHeight > 0 && lessHeight > 2*lessWidth {
-		first, end := across.span(win.x, win.width)
-		p := down.down(c.picture, first, end, win.y, win.height, c.background)
+	p := newPicture(part.width, part.height)
+	if part.width == 0 || part.height == 0 {
+		// nothing but background
+	} else if lessHeight > 0 && lessHeight > 2*lessWidth {
+		first, end := across.span(part.x, part.width)
+		p = down.down(c.picture, first, end, part.y, part.height, c.background)
 		across.narrow(first, end)
-		return across.across(p, 0, p.Height, win.x, win.width, c.background)
+		p = across.across(p, 0, p.Height, part.x, part.width, c.background)
+	} else {
+		first, end := down.span(part.y, part.height)
+		p = across.across(c.picture, first, end, part.x, part.width, c.background)
+		down.narrow(first, end)
+		p = down.down(p, 0, p.Width, part.y, part.height, c.background)
 	}
-	first, end := down.span(win.y, win.height)
-	p := across.across(c.picture, first, end, win.x, win.width, c.background)
-	down.narrow(first, end)
-	return down.down(p, 0, p.Width, win.y, win.height, c.background)
+	if part == win {
+		return p
+	}
+	return canvas{picture: p, width: win.width, height: win.height, x: part.x - win.x, y: part.y - win.y, background: c.background}.stored()
 }
 
-// Background needs no pass of its own: weights sum to 1, so that it stays what it is.
+// stored is the canvas with its background written out.
+func (c canvas) stored() *Picture {
+	p := newPicture(c.width, c.height)
+	for i := 0; i < len(p.Pix); i += 3 {
+		copy(p.Pix[i:], c.background[:])
+	}
+	for y := range c.picture.Height {
+		copy(p.row(c.y + y)[3*c.x:], c.picture.row(y))
+	}
+	return p
+}
 
 // mostWeights is how many weights are kept at a time, for a block of columns: 4 MiB. Few pictures
 // have more than one block.

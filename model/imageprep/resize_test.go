@@ -3,6 +3,7 @@ package imageprep
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -26,18 +27,6 @@ func crop(p *Picture, win window) *Picture {
 		copy(out.row(y), p.row(win.y + y)[3*win.x:])
 	}
 	return out
-}
-
-// stored is a canvas with its background written out.
-func (c canvas) stored() *Picture {
-	p := newPicture(c.width, c.height)
-	for i := 0; i < len(p.Pix); i += 3 {
-		copy(p.Pix[i:], c.background[:])
-	}
-	for y := range c.picture.Height {
-		copy(p.row(c.y + y)[3*c.x:], c.picture.row(y))
-	}
-	return p
 }
 
 // TestCanvasAndWindow: what is not stored and not computed makes no difference.
@@ -115,7 +104,7 @@ func TestResizeRefuses(t *testing.T) {
 		{"more than can be indexed", p, 1 << 20, 1 << 20, Bicubic, ErrTooLarge},
 		{"unknown filter", p, 4, 4, 6, ErrUnsupported},
 		{"pixels that do not fit", &Picture{Width: 4, Height: 4, Pix: make([]byte, 47)}, 4, 4, Bicubic, ErrCorrupt},
-		{"sides that overflow", &Picture{Width: 1 << 62, Height: 4, Pix: nil}, 4, 4, Bicubic, ErrCorrupt},
+		{"sides that overflow", &Picture{Width: math.MaxInt, Height: 4, Pix: nil}, 4, 4, Bicubic, ErrCorrupt},
 		{"no picture", nil, 4, 4, Bicubic, ErrCorrupt},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -127,4 +116,12 @@ func TestResizeRefuses(t *testing.T) {
 	require.ErrorIs(t, err, ErrConfig)
 	_, _, err = goldenConfigs(t, 8)["siglip"].Tensor(&Picture{})
 	require.ErrorIs(t, err, ErrCorrupt)
+}
+
+// TestWindowBesideThePicture: a window that shows background alone.
+func TestWindowBesideThePicture(t *testing.T) {
+	c := square(randomPicture(rand.New(rand.NewPCG(11, 12)), 90, 2), [3]byte{1, 2, 3})
+	for _, f := range allFilters {
+		require.Equal(t, bytes.Repeat([]byte{1, 2, 3}, 30), resize(c, f, 30, 30, window{3, 0, 10, 3}).Pix, "%v", f)
+	}
 }

@@ -121,6 +121,10 @@ func readWebP(data []byte, opts DecodeOptions) (*webpFrame, error) {
 	switch {
 	case width != f.width || height != f.height:
 		return nil, fault(ErrCorrupt, "WebP", "pixels of %d x %d in a frame of %d x %d", width, height, f.width, f.height)
+	// A lossy macroblock of 16 x 16 codes its modes in over a bit. (A lossless picture of one colour
+	// takes no bits a pixel: only MaxPixels bounds those.)
+	case f.chunk == "VP8 " && (width+15)/16*((height+15)/16) > 8*len(f.pixels):
+		return nil, &Error{Kind: ErrCorrupt, Format: "WebP", Width: width, Height: height, Detail: "too few bytes of pixel data"}
 	case f.x+f.width > f.canvasWidth || f.y+f.height > f.canvasHeight:
 		return nil, fault(ErrCorrupt, "WebP", "a frame beyond the canvas of %d x %d", f.canvasWidth, f.canvasHeight)
 	}
