@@ -13,6 +13,8 @@ run: lib ## describes a picture with the model that ships here
 	go run ./cmd/llama3v run testdata/demo testdata/demo/pictures/dog.jpg -p "Describe the picture."
 
 lib: ## builds the CPU library and installs it for every program of this user
+	@command -v go >/dev/null || { echo "make needs Go 1.26 or newer: https://go.dev/dl" >&2; exit 1; }
+	@command -v cmake >/dev/null || { echo "make lib needs CMake and a C++17 compiler (Debian: apt install cmake g++, macOS: brew install cmake); with the compiler alone there is: go run ./cmd/llama3v backend build cpu" >&2; exit 1; }
 	cmake -S . -B build $(GENERATOR)
 	cmake --build build -j $(JOBS)
 	go run ./cmd/llama3v backend install cpu build/lib/libllama3v-cpu.$(EXT)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/imageprep"
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/ops"
@@ -29,7 +30,7 @@ var (
 	ErrPictureUnsupported = imageprep.ErrUnsupported
 	ErrPictureTooLarge    = imageprep.ErrTooLarge
 
-	ErrPictureCount = errors.New("picture and slot counts differ")
+	ErrPictureCount = chat.ErrImages // the prompt has more or fewer places than there are pictures
 	ErrNotFinite    = errors.New("not finite") // NaN or infinity out of a stage; see NotFiniteError
 	ErrEmptyPrompt  = errors.New("empty prompt")
 	ErrOption       = errors.New("invalid option")
