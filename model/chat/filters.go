@@ -3,7 +3,6 @@ package chat
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"strings"
 
@@ -18,13 +17,13 @@ var borrowed = []string{
 }
 
 // filters are those that a template can use. Each pays for what it is given.
-func filters(l *limits) *exec.FilterSet {
+func filters(r *rendering) *exec.FilterSet {
 	set := map[string]exec.FilterFunction{
-		"tojson": toJSON,
-		"join":   func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value { return join(l, in, a) },
-		"indent": func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value { return indent(l, in, a) },
-		"images": imagesFilter,
-		"flat":   flatFilter,
+		"tojson": func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value { return toJSON(r, in, a) },
+		"join":   func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value { return join(r, in, a) },
+		"indent": func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value { return indent(r, in, a) },
+		"images": func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value { return images(r, in, a) },
+		"flat":   func(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value { return flatten(r, in, "") },
 	}
 	for _, name := range borrowed {
 		set[name], _ = builtins.Filters.Get(name)
@@ -34,12 +33,12 @@ func filters(l *limits) *exec.FilterSet {
 	} {
 		set[filter] = func(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value {
 			if in.IsNil() || in.IsList() || in.IsDict() {
-				return failed("%s of a %s", filter, kindOf(in))
+				return r.failed("%s of a %s", filter, kindOf(in))
 			}
 			if len(a.KwArgs) > 0 {
-				return failed("%s with named arguments is not supported", filter)
+				return r.failed("%s with named arguments is not supported", filter)
 			}
-			return textMethod(l, in.String(), name, a.Args)
+			return textMethod(r, in.String(), name, a.Args)
 		}
 	}
 	for name, f := range maps.Clone(set) {
@@ -47,7 +46,7 @@ func filters(l *limits) *exec.FilterSet {
 			if in.IsError() {
 				return in
 			}
-			if err := l.charge(in, 1); err != nil {
+			if err := r.charge(in, 1); err != nil {
 				return exec.AsValue(err)
 			}
 			return f(e, in, a)
@@ -58,7 +57,7 @@ func filters(l *limits) *exec.FilterSet {
 
 // toJSON is transformers' tojson: Python's json.dumps without escapes for characters beyond ASCII or
 // for HTML, with a space after colons and commas on one line.
-func toJSON(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value {
+func toJSON(r *rendering, in *exec.Value, a *exec.VarArgs) *exec.Value {
 	step := ""
 	for key, value := range a.KwArgs {
 		switch {
@@ -66,27 +65,27 @@ func toJSON(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value {
 		case key == "indent" && value.IsInteger() && value.Integer() >= 1 && value.Integer() <= 16:
 			step = strings.Repeat(" ", value.Integer())
 		default:
-			return failed("tojson with %s=%.20s is not supported", key, value.String())
+			return r.failed("tojson with %s=%.20s is not supported", key, value.String())
 		}
 	}
 	if len(a.Args) > 0 {
-		return failed("tojson with unnamed arguments is not supported")
+		return r.failed("tojson with unnamed arguments is not supported")
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	value := in.ToGoSimpleType(false)
 	if err, ok := value.(error); ok {
-		return exec.AsValue(err)
+		return r.failed("tojson: %v", err)
 	}
 	if err := enc.Encode(value); err != nil {
-		return failed("tojson: %v", err)
+		return r.failed("tojson: %v", err)
 	}
 	compact := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if step != "" {
 		var out bytes.Buffer
 		if err := json.Indent(&out, compact, "", step); err != nil {
-			return failed("tojson: %v", err)
+			return r.failed("tojson: %v", err)
 		}
 		return exec.AsValue(out.String())
 	}
@@ -97,16 +96,16 @@ func toJSON(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value {
 func spaced(compact string) string {
 	var b strings.Builder
 	quoted, escaped := false, false
-	for _, r := range compact {
-		b.WriteRune(r)
+	for _, c := range compact {
+		b.WriteRune(c)
 		switch {
 		case escaped:
 			escaped = false
-		case quoted && r == '\\':
+		case quoted && c == '\\':
 			escaped = true
-		case r == '"':
+		case c == '"':
 			quoted = !quoted
-		case !quoted && (r == ',' || r == ':'):
+		case !quoted && (c == ',' || c == ':'):
 			b.WriteByte(' ')
 		}
 	}
@@ -114,41 +113,41 @@ func spaced(compact string) string {
 }
 
 // join checks the size of the result before it is made.
-func join(l *limits, in *exec.Value, a *exec.VarArgs) *exec.Value {
+func join(r *rendering, in *exec.Value, a *exec.VarArgs) *exec.Value {
 	sep := ""
 	switch {
 	case len(a.KwArgs) > 0 || len(a.Args) > 1:
-		return failed("join with an attribute is not supported")
+		return r.failed("join with an attribute is not supported")
 	case len(a.Args) == 1:
 		sep = a.Args[0].String()
 	}
 	if !in.IsList() {
-		return failed("join of a %s", kindOf(in))
+		return r.failed("join of a %s", kindOf(in))
 	}
 	var texts []string
 	in.Iterate(func(_, _ int, item, _ *exec.Value) bool {
 		texts = append(texts, item.String())
 		return true
 	}, func() {})
-	if size := len(sep) * len(texts); size > l.value {
-		return exec.AsValue(fmt.Errorf("%w: a text of %d bytes by join", ErrTooMuch, size))
+	if size := len(sep) * len(texts); size > r.value {
+		return exec.AsValue(r.tooMuch("a text of %d bytes by join", size))
 	}
 	return exec.AsValue(strings.Join(texts, sep))
 }
 
 // indent puts spaces before each line but the first, as Jinja does; empty lines stay empty.
-func indent(l *limits, in *exec.Value, a *exec.VarArgs) *exec.Value {
+func indent(r *rendering, in *exec.Value, a *exec.VarArgs) *exec.Value {
 	width := 4
 	switch {
 	case len(a.KwArgs) > 0 || len(a.Args) > 1:
-		return failed("indent with more than a width is not supported")
+		return r.failed("indent with more than a width is not supported")
 	case len(a.Args) == 1:
 		if width = a.Args[0].Integer(); !a.Args[0].IsInteger() || width < 0 || width > 64 {
-			return failed("indent by %.20s", a.Args[0].String())
+			return r.failed("indent by %.20s", a.Args[0].String())
 		}
 	}
 	lines := strings.Split(in.String(), "\n")
-	if err := l.spend(len(lines)); err != nil {
+	if err := r.spend(len(lines)); err != nil {
 		return exec.AsValue(err)
 	}
 	for i, line := range lines {
@@ -159,26 +158,23 @@ func indent(l *limits, in *exec.Value, a *exec.VarArgs) *exec.Value {
 	return exec.AsValue(strings.Join(lines, "\n"))
 }
 
-// imagesFilter is content | images(mark): its text, with mark where a picture goes.
-func imagesFilter(_ *exec.Evaluator, in *exec.Value, a *exec.VarArgs) *exec.Value {
+// images is content | images(mark): its text, with mark where a picture goes.
+func images(r *rendering, in *exec.Value, a *exec.VarArgs) *exec.Value {
 	if len(a.Args) != 1 || !a.Args[0].IsString() {
-		return failed("images wants the mark of a picture")
+		return r.failed("images wants the mark of a picture")
 	}
-	return flatten(in, a.Args[0].String())
+	return flatten(r, in, a.Args[0].String())
 }
 
-// flatFilter is content | flat: its text.
-func flatFilter(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
-	return flatten(in, "")
-}
-
-func flatten(in *exec.Value, mark string) *exec.Value {
+// flatten joins the text of a message's content, with mark where a picture goes; content | flat is
+// the text alone.
+func flatten(r *rendering, in *exec.Value, mark string) *exec.Value {
 	if in.IsString() {
 		return in
 	}
 	parts, ok := in.Interface().([]any)
 	if !ok {
-		return failed("a message's content is neither a text nor a list of parts")
+		return r.failed("a message's content is neither a text nor a list of parts")
 	}
 	var b strings.Builder
 	for _, part := range parts {
@@ -189,7 +185,7 @@ func flatten(in *exec.Value, mark string) *exec.Value {
 			text, _ := p["text"].(string)
 			b.WriteString(text)
 		default:
-			return failed("a part of type %.20v", p["type"])
+			return r.failed("a part of type %.20v", p["type"])
 		}
 	}
 	return exec.AsValue(b.String())

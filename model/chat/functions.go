@@ -10,37 +10,42 @@ import (
 	"github.com/nikolalohinski/gonja/v2/exec"
 )
 
-func failed(format string, args ...any) *exec.Value {
-	return exec.AsValue(fmt.Errorf("%w: "+format, append([]any{errUse}, args...)...))
-}
-
 // functions are those that a template can call, and those that guard.go weaves in.
-func functions(l *limits) map[string]any {
+func functions(r *rendering) map[string]any {
 	return map[string]any{
 		chargeName: func(a *exec.VarArgs) *exec.Value {
-			if err := l.charge(a.Args[0], a.Args[1].Integer()); err != nil {
+			if err := r.charge(a.Args[0], a.Args[1].Integer()); err != nil {
 				return exec.AsValue(err)
 			}
 			return a.Args[0]
 		},
 		numberName: func(a *exec.VarArgs) *exec.Value {
 			if !a.Args[0].IsNumber() {
-				return failed("only numbers can be multiplied")
+				return r.failed("only numbers can be multiplied")
 			}
 			return a.Args[0]
 		},
 		methodName: func(a *exec.VarArgs) *exec.Value {
-			return method(l, a.Args[0], a.Args[1].String(), a.Args[2:], a.KwArgs)
+			return method(r, a.Args[0], a.Args[1].String(), a.Args[2:], a.KwArgs)
 		},
-		"range":     func(a *exec.VarArgs) *exec.Value { return rangeOf(l, a) },
+		"range":     func(a *exec.VarArgs) *exec.Value { return rangeOf(r, a) },
 		"namespace": func(a *exec.VarArgs) *exec.Value { return exec.AsValue(keywords(a)) },
 		"dict":      func(a *exec.VarArgs) *exec.Value { return exec.AsValue(keywords(a)) },
+		loopName: func(a *exec.VarArgs) *exec.Value {
+			if err := r.charge(a.Args[0], a.Args[1].Integer()); err != nil {
+				return exec.AsValue(err)
+			}
+			if err := r.spend(turnUnits * a.Args[0].Len()); err != nil {
+				return exec.AsValue(err)
+			}
+			return a.Args[0]
+		},
 		"raise_exception": func(a *exec.VarArgs) *exec.Value {
 			text := ""
 			if len(a.Args) > 0 {
 				text = fmt.Sprintf("%.200s", a.Args[0].String())
 			}
-			return exec.AsValue(&raised{text})
+			return r.fail(fmt.Errorf("%w: %s", ErrRaised, text))
 		},
 	}
 }
@@ -54,14 +59,14 @@ func keywords(a *exec.VarArgs) map[string]any {
 }
 
 // rangeOf is Python's range as a list of bounded length.
-func rangeOf(l *limits, a *exec.VarArgs) *exec.Value {
+func rangeOf(r *rendering, a *exec.VarArgs) *exec.Value {
 	bounds := []int{0, 0, 1}
 	if len(a.Args) < 1 || len(a.Args) > 3 {
-		return failed("range takes one to three numbers")
+		return r.failed("range takes one to three numbers")
 	}
 	for i, arg := range a.Args {
 		if !arg.IsInteger() {
-			return failed("range takes integers")
+			return r.failed("range takes integers")
 		}
 		if len(a.Args) == 1 {
 			bounds[1] = arg.Integer()
@@ -72,30 +77,30 @@ func rangeOf(l *limits, a *exec.VarArgs) *exec.Value {
 	start, stop, step := bounds[0], bounds[1], bounds[2]
 	const far = 1 << 40
 	if step == 0 || max(start, -start, stop, -stop, step, -step) > far {
-		return failed("range(%d, %d, %d)", start, stop, step)
+		return r.failed("range(%d, %d, %d)", start, stop, step)
 	}
 	items := []any{}
 	for i := start; step > 0 && i < stop || step < 0 && i > stop; i += step {
 		if len(items) == maxRange {
-			return exec.AsValue(fmt.Errorf("%w: a range of more than %d", ErrTooMuch, maxRange))
+			return exec.AsValue(r.tooMuch("a range of more than %d", maxRange))
 		}
 		items = append(items, i)
 	}
-	if err := l.spend(len(items)); err != nil {
+	if err := r.spend(len(items)); err != nil {
 		return exec.AsValue(err)
 	}
 	return exec.AsValue(items)
 }
 
 // strftimeNow formats a fixed time as Python's strftime does, as far as prompts use it.
-func strftimeNow(now time.Time) func(*exec.VarArgs) *exec.Value {
+func strftimeNow(r *rendering, now time.Time) func(*exec.VarArgs) *exec.Value {
 	return func(a *exec.VarArgs) *exec.Value {
 		if len(a.Args) != 1 || !a.Args[0].IsString() {
-			return failed("strftime_now takes a format")
+			return r.failed("strftime_now takes a format")
 		}
 		text, err := strftime(a.Args[0].String(), now)
 		if err != nil {
-			return exec.AsValue(err)
+			return r.fail(err)
 		}
 		return exec.AsValue(text)
 	}
@@ -133,17 +138,17 @@ func strftime(format string, now time.Time) (string, error) {
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1C && r <= 0x1F }
 
 // method calls a method of a text, a list or a mapping.
-func method(l *limits, self *exec.Value, name string, args []*exec.Value, kwargs map[string]*exec.Value) *exec.Value {
+func method(r *rendering, self *exec.Value, name string, args []*exec.Value, kwargs map[string]*exec.Value) *exec.Value {
 	if len(kwargs) > 0 {
-		return failed("%s() with named arguments is not supported", name)
+		return r.failed("%s() with named arguments is not supported", name)
 	}
 	switch {
 	case self.IsString():
-		return textMethod(l, self.String(), name, args)
+		return textMethod(r, self.String(), name, args)
 	case self.IsDict():
-		return dictMethod(self, name, args)
+		return dictMethod(r, self, name, args)
 	}
-	return failed("a %s has no method %s that is supported here", kindOf(self), name)
+	return r.failed("a %s has no method %s that is supported here", kindOf(self), name)
 }
 
 func kindOf(v *exec.Value) string {
@@ -173,26 +178,26 @@ func textArgs(name string, args []*exec.Value, least, most int) ([]string, error
 	return texts, nil
 }
 
-func textMethod(l *limits, s, name string, args []*exec.Value) *exec.Value {
+func textMethod(r *rendering, s, name string, args []*exec.Value) *exec.Value {
 	counts, known := map[string][2]int{
 		"strip": {0, 1}, "lstrip": {0, 1}, "rstrip": {0, 1}, "split": {0, 2}, "rsplit": {0, 2}, "splitlines": {0, 0},
 		"startswith": {1, 1}, "endswith": {1, 1}, "upper": {0, 0}, "lower": {0, 0}, "title": {0, 0}, "capitalize": {0, 0},
 		"replace": {2, 2}, "find": {1, 1}, "count": {1, 1}, "removeprefix": {1, 1}, "removesuffix": {1, 1},
 	}[name]
 	if !known {
-		return failed("a text has no method %s that is supported here", name)
+		return r.failed("a text has no method %s that is supported here", name)
 	}
 	limit := -1 // of splits
 	if strings.HasSuffix(name, "split") && len(args) == 2 {
 		if !args[1].IsInteger() {
-			return failed("%s() wants a text and a number", name)
+			return r.failed("%s() wants a text and a number", name)
 		}
 		limit = args[1].Integer()
 		args = args[:1]
 	}
 	a, err := textArgs(name, args, counts[0], counts[1])
 	if err != nil {
-		return exec.AsValue(err)
+		return r.fail(err)
 	}
 	switch name {
 	case "strip", "lstrip", "rstrip":
@@ -208,7 +213,7 @@ func textMethod(l *limits, s, name string, args []*exec.Value) *exec.Value {
 		}
 		return exec.AsValue(s)
 	case "split", "rsplit":
-		return split(s, a, limit, name == "rsplit")
+		return split(r, s, a, limit, name == "rsplit")
 	case "splitlines":
 		return exec.AsValue(anyList(strings.Split(strings.TrimSuffix(strings.ReplaceAll(s, "\r\n", "\n"), "\n"), "\n")))
 	case "startswith":
@@ -224,7 +229,7 @@ func textMethod(l *limits, s, name string, args []*exec.Value) *exec.Value {
 	case "capitalize":
 		return exec.AsValue(capitalize(s))
 	case "replace":
-		return replace(l, s, a[0], a[1])
+		return replace(r, s, a[0], a[1])
 	case "find":
 		at := strings.Index(s, a[0])
 		if at > 0 {
@@ -239,12 +244,12 @@ func textMethod(l *limits, s, name string, args []*exec.Value) *exec.Value {
 	return exec.AsValue(strings.TrimSuffix(s, a[0])) // removesuffix
 }
 
-func split(s string, sep []string, limit int, fromRight bool) *exec.Value {
+func split(r *rendering, s string, sep []string, limit int, fromRight bool) *exec.Value {
 	if len(sep) == 0 {
 		return exec.AsValue(anyList(strings.FieldsFunc(s, isSpace)))
 	}
 	if sep[0] == "" {
-		return failed("split with an empty separator")
+		return r.failed("split with an empty separator")
 	}
 	if limit < 0 {
 		return exec.AsValue(anyList(strings.Split(s, sep[0])))
@@ -277,10 +282,10 @@ func anyList(texts []string) []any {
 }
 
 // replace checks the size of the result before it is made.
-func replace(l *limits, s, old, new string) *exec.Value {
+func replace(r *rendering, s, old, new string) *exec.Value {
 	n := strings.Count(s, old)
-	if size := len(s) + n*(len(new)-len(old)); size > l.value {
-		return exec.AsValue(fmt.Errorf("%w: a text of %d bytes by replace", ErrTooMuch, size))
+	if size := len(s) + n*(len(new)-len(old)); size > r.value {
+		return exec.AsValue(r.tooMuch("a text of %d bytes by replace", size))
 	}
 	return exec.AsValue(strings.ReplaceAll(s, old, new))
 }
@@ -308,11 +313,11 @@ func title(s string) string {
 	}, s)
 }
 
-func dictMethod(self *exec.Value, name string, args []*exec.Value) *exec.Value {
+func dictMethod(r *rendering, self *exec.Value, name string, args []*exec.Value) *exec.Value {
 	switch name {
 	case "get":
 		if len(args) < 1 || len(args) > 2 || !args[0].IsString() {
-			return failed("get() wants a name and perhaps a value")
+			return r.failed("get() wants a name and perhaps a value")
 		}
 		if value, ok := self.GetItem(args[0].String()); ok {
 			return value
@@ -337,5 +342,5 @@ func dictMethod(self *exec.Value, name string, args []*exec.Value) *exec.Value {
 		}
 		return exec.AsValue(list)
 	}
-	return failed("a mapping has no method %s that is supported here", name)
+	return r.failed("a mapping has no method %s that is supported here", name)
 }

@@ -13,6 +13,7 @@ import (
 // cannot be written in a template.
 const (
 	chargeName = "charge!" // charge!(value, units): the value, after paying for all of it
+	loopName   = "loop!"   // loop!(list, units): the list, after paying for all of it and for the turns
 	numberName = "number!" // number!(value): the value, which must be a number
 	methodName = "method!" // method!(value, name, arguments...): a method call
 )
@@ -47,6 +48,7 @@ func guardNode(node nodes.Node) error {
 			if err := guardAll(&c.ObjectEvaluator, &c.IfCondition); err != nil {
 				return err
 			}
+			c.ObjectEvaluator = callOf(loopName, c.ObjectEvaluator, &nodes.Integer{Location: c.ObjectEvaluator.Position()})
 			if err := guardNode(c.BodyWrapper); err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -17,11 +16,11 @@ import (
 
 // render parses and runs a template. A template is parsed anew for each conversation (well under a
 // millisecond for those in use), because the guards that are woven into it count for one run.
-func render(source string, variables map[string]any, l *limits) (text string, err error) {
+func (r *rendering) render(source string, variables map[string]any) (text string, err error) {
 	// gonja panics on some faulty templates, such as a division by zero.
 	defer func() {
-		if r := recover(); r != nil {
-			text, err = "", &TemplateError{fmt.Errorf("%v", r)}
+		if p := recover(); p != nil {
+			text, err = "", &TemplateError{short(fmt.Errorf("%v", p))}
 		}
 	}()
 	cfg := config.New()
@@ -30,10 +29,10 @@ func render(source string, variables map[string]any, l *limits) (text string, er
 		return "", &TemplateError{err}
 	}
 	env := &exec.Environment{
-		Filters:           filters(l),
+		Filters:           filters(r),
 		Tests:             builtins.Tests,
-		ControlStructures: controlStructures(l),
-		Context:           exec.NewContext(functions(l)),
+		ControlStructures: controlStructures(r),
+		Context:           exec.NewContext(functions(r)),
 		Methods:           noMethods(),
 	}
 	t, err := exec.NewTemplate(templateName, cfg, sourceLoader(source), env)
@@ -43,9 +42,12 @@ func render(source string, variables map[string]any, l *limits) (text string, er
 	if err := guardNodes(t.Root().Nodes); err != nil {
 		return "", &TemplateError{err}
 	}
-	out := &output{limits: l}
+	out := &output{run: r}
 	if err := t.Execute(out, exec.NewContext(variables)); err != nil {
-		return "", &TemplateError{reason(err)}
+		if r.failure != nil {
+			return "", &TemplateError{r.failure}
+		}
+		return "", &TemplateError{short(err)}
 	}
 	return out.buffer.String(), nil
 }
@@ -74,15 +76,15 @@ func checkSource(source string, cfg *config.Config) error {
 // output is what a template writes, within its limits.
 type output struct {
 	buffer bytes.Buffer
-	limits *limits
+	run    *rendering
 }
 
 func (o *output) Write(p []byte) (int, error) {
-	if err := o.limits.spend(1 + len(p)/64); err != nil {
+	if err := o.run.spend(1 + len(p)/64); err != nil {
 		return 0, err
 	}
-	if o.buffer.Len()+len(p) > o.limits.value {
-		return 0, fmt.Errorf("%w: the prompt is too long", ErrTooMuch)
+	if o.buffer.Len()+len(p) > o.run.value {
+		return 0, o.run.tooMuch("the prompt is too long")
 	}
 	return o.buffer.Write(p)
 }
@@ -113,68 +115,15 @@ func noMethods() exec.Methods {
 
 // controlStructures are the tags that chat templates use. Those that read other templates (include,
 // import, extends) and macros, which recurse without bound, are not among them.
-func controlStructures(l *limits) *exec.ControlStructureSet {
+func controlStructures(r *rendering) *exec.ControlStructureSet {
 	set := map[string]parser.ControlStructureParser{
-		"set":        parseSet(l),
+		"set":        parseSet(r),
 		"generation": parseGeneration,
 	}
 	for _, name := range []string{"for", "if", "raw", "break", "continue"} {
 		set[name], _ = builtins.ControlStructures.Get(name)
 	}
 	return exec.NewControlStructureSet(set)
-}
-
-// raised carries the message of raise_exception through the engine, which keeps no error but its text.
-type raised struct{ text string }
-
-func (r *raised) Error() string { return fmt.Sprintf("%v: %s", ErrRaised, r.text) }
-func (r *raised) Unwrap() error { return ErrRaised }
-
-// reason finds the error of this package beneath the engine's own, which name every expression on
-// the way down.
-func reason(err error) error {
-	for e := err; e != nil; {
-		var r *raised
-		if errors.As(e, &r) {
-			return r
-		}
-		if errors.Is(e, ErrTooMuch) || errors.Is(e, errUse) {
-			return rootOf(e)
-		}
-		next := unwrapOnce(e)
-		if next == nil {
-			break
-		}
-		e = next
-	}
-	return short(err)
-}
-
-// rootOf is the innermost error of this package.
-func rootOf(err error) error {
-	for {
-		next := unwrapOnce(err)
-		if next == nil || next == ErrTooMuch || next == errUse {
-			return err
-		}
-		err = next
-	}
-}
-
-// unwrapOnce goes one step down: through the standard way, gonja's causes, or a value that is an error.
-func unwrapOnce(err error) error {
-	if u, ok := err.(interface{ Unwrap() error }); ok {
-		return u.Unwrap()
-	}
-	if c, ok := err.(interface{ Cause() error }); ok {
-		return c.Cause()
-	}
-	if v, ok := err.(*exec.Value); ok && v != nil {
-		if inner, ok := v.Interface().(error); ok {
-			return inner
-		}
-	}
-	return nil
 }
 
 // short bounds the text of an error, which may quote the whole template.

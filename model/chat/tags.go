@@ -2,7 +2,6 @@ package chat
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/nikolalohinski/gonja/v2/exec"
 	"github.com/nikolalohinski/gonja/v2/nodes"
@@ -22,19 +21,19 @@ type setStructure struct {
 	attribute                     string // of the namespace that name stands for; empty without
 	value, condition, alternative nodes.Expression
 	body                          *nodes.Wrapper
-	limits                        *limits
+	run                           *rendering
 }
 
 func (s *setStructure) Position() *tokens.Token { return s.at }
 func (s *setStructure) String() string          { return "set " + s.name }
 
-func parseSet(l *limits) parser.ControlStructureParser {
+func parseSet(r *rendering) parser.ControlStructureParser {
 	return func(p, args *parser.Parser) (nodes.ControlStructure, error) {
 		name := args.Match(tokens.Name)
 		if name == nil {
 			return nil, args.Error("set wants a name", args.Current())
 		}
-		s := &setStructure{at: name, name: name.Val, limits: l}
+		s := &setStructure{at: name, name: name.Val, run: r}
 		if args.Match(tokens.Dot) != nil {
 			attribute := args.Match(tokens.Name)
 			if attribute == nil {
@@ -69,7 +68,7 @@ func (s *setStructure) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock)
 	if err != nil {
 		return err
 	}
-	if err := s.limits.charge(exec.AsValue(value), 1); err != nil {
+	if err := s.run.charge(exec.AsValue(value), 1); err != nil {
 		return err
 	}
 	if s.attribute == "" {
@@ -79,7 +78,7 @@ func (s *setStructure) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock)
 	target, _ := r.Environment.Context.Get(s.name)
 	ns, ok := target.(map[string]any)
 	if !ok {
-		return fmt.Errorf("%w: set %s.%s: not a namespace", errUse, s.name, s.attribute)
+		return s.run.failed("set %s.%s: not a namespace", s.name, s.attribute)
 	}
 	ns[s.attribute] = value
 	return nil
@@ -88,7 +87,7 @@ func (s *setStructure) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock)
 func (s *setStructure) eval(r *exec.Renderer) (any, error) {
 	if s.body != nil {
 		sub := r.Inherit()
-		out := &output{limits: s.limits}
+		out := &output{run: s.run}
 		sub.Output = out
 		err := sub.ExecuteWrapper(s.body)
 		return out.buffer.String(), err

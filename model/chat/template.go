@@ -80,12 +80,12 @@ func (t *Template) try(parts bool) (shown bool, err error) {
 		content = []any{map[string]any{"type": "text", "text": probe, field: field}}
 	}
 	messages := []any{map[string]any{"role": "user", "content": content}}
-	text, err := render(t.config.Source, t.variables(messages, Options{AddGenerationPrompt: true, Date: "26 Jul 2024"}), limitsFor(2, len(probe)))
+	text, err := t.run(newRendering(2, len(probe)), messages, Options{AddGenerationPrompt: true, Date: "26 Jul 2024"})
 	return err == nil && strings.Contains(text, probe) && !strings.Contains(text, field), err
 }
 
-// variables are what the template can name, besides the functions.
-func (t *Template) variables(messages []any, o Options) map[string]any {
+// run renders messages with what the template can name besides the functions.
+func (t *Template) run(r *rendering, messages []any, o Options) (string, error) {
 	v := map[string]any{
 		"messages":              messages,
 		"add_generation_prompt": o.AddGenerationPrompt,
@@ -96,9 +96,9 @@ func (t *Template) variables(messages []any, o Options) map[string]any {
 		v["date_string"] = o.Date
 	}
 	if !o.Now.IsZero() {
-		v["strftime_now"] = strftimeNow(o.Now)
+		v["strftime_now"] = strftimeNow(r, o.Now)
 	}
-	return v
+	return r.render(t.config.Source, v)
 }
 
 // Render renders a conversation. The k-th picture of the messages takes the k-th place; where the
@@ -129,7 +129,7 @@ func (t *Template) Render(messages []Message, o Options) (Prompt, error) {
 		list = append(list, map[string]any{"role": m.protect(message.Role), "content": content})
 	}
 	o.Date = m.protect(o.Date)
-	text, err := render(t.config.Source, t.variables(list, o), limitsFor(size(messages)))
+	text, err := t.run(newRendering(size(messages)), list, o)
 	if err != nil {
 		return Prompt{}, err
 	}
