@@ -1,7 +1,8 @@
 // linear_avx512bf16.cpp: compute BF16 with the processor's own bf16 dot product.
 //
-// vdpbf16ps takes pairs along k: acc += x[k + 1] w[k + 1], then acc += x[k] w[k], denormals taken
-// and made as zeros, whatever the float modes. Pairs go in order of k, so an output is one chain
+// vdpbf16ps takes pairs along k: acc = fma(x[k + 1], w[k + 1], acc), then acc = fma(x[k], w[k],
+// acc), each rounded to nearest even (a million random pairs agree on Sapphire Rapids), denormals
+// taken and made as zeros, whatever the float modes. Pairs go in order of k, so an output is one chain
 // here too, only another than linear.cpp's; rows and workers do not change it.
 #if defined(__x86_64__)
 
