@@ -103,11 +103,15 @@ func (e *CheckError) empty() bool {
 func Check(cp Checkpoint, needs []Need, ignore []string) (*Report, error) {
 	report := &Report{Found: make([]Info, len(needs)), files: cp.Files()}
 	fault := &CheckError{Files: report.files}
-	taken := map[string]bool{}
+	taken, asked := map[string]bool{}, map[string]bool{}
 	for i, need := range needs {
+		// Two parts of a model may take rows of one tensor; its faults are reported once.
+		key := fmt.Sprint(need)
+		again := asked[key]
+		asked[key] = true
 		at := slices.IndexFunc(need.Names, cp.Has)
 		if at < 0 {
-			if !need.Optional {
+			if !need.Optional && !again {
 				fault.Missing = append(fault.Missing, strings.Join(need.Names, " or "))
 			}
 			continue
@@ -118,6 +122,9 @@ func Check(cp Checkpoint, needs []Need, ignore []string) (*Report, error) {
 		}
 		taken[info.Name] = true
 		report.Found[i] = info
+		if again {
+			continue
+		}
 		if !slices.Equal(info.Shape, need.Shape) {
 			fault.Shapes = append(fault.Shapes, ShapeFault{info.Name, info.File, info.Shape, need.Shape})
 		}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -251,15 +250,6 @@ func TestReadFails(t *testing.T) {
 	_, err = ReadFloat32(cp, "z")
 	require.ErrorIs(t, err, errDisk)
 	require.EqualError(t, err, `model.safetensors: reading tensor "z": input/output error`)
-}
-
-// Opening a pipe waits for someone to write to it.
-func TestPipeIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, singleFile), 0o666))
-	_, err := Open(os.DirFS(dir))
-	require.ErrorIs(t, err, ErrFormat)
-	require.ErrorContains(t, err, "not a regular file")
 }
 
 func TestOpenPassesOtherErrorsOn(t *testing.T) {
