@@ -220,3 +220,23 @@ func TestErrorTexts(t *testing.T) {
 	require.EqualError(t, err, `m.safetensors: tensor "i": type I32 cannot be used here`)
 	require.EqualError(t, ToFloat32(nil, nil, I32), "no conversion for values of type I32")
 }
+
+// Two parts of a model may take rows of one tensor: its faults are reported once, and both are bound.
+func TestTensorThatTwoPartsTake(t *testing.T) {
+	b := NewBinder(toy(t, map[string][]int{"in_proj_weight": {9, 4}}))
+	for range 2 {
+		b.Expect("in_proj_weight", 6, 4)
+		b.Expect("in_proj_bias", 6)
+	}
+	_, err := b.Check()
+	var fault *CheckError
+	require.ErrorAs(t, err, &fault)
+	require.Equal(t, []string{"in_proj_bias"}, fault.Missing)
+	require.Len(t, fault.Shapes, 1)
+
+	b = NewBinder(toy(t, map[string][]int{"in_proj_weight": {9, 4}}))
+	first, second := b.Expect("in_proj_weight", 9, 4), b.Expect("in_proj_weight", 9, 4)
+	_, err = b.Check()
+	require.NoError(t, err)
+	require.True(t, first.Present() && second.Present())
+}
