@@ -68,8 +68,8 @@ func (m *Model) PictureTokens() int {
 	return m.Projector.Tokens(m.Config.Vision.Patches())
 }
 
-// Eye runs pictures through the tower, and through the projector when there is one. It is not
-// safe for concurrent use.
+// Eye runs pictures through the tower, and through the projector when there is one, whose memory is
+// the newest Eye's. It is not safe for concurrent use.
 type Eye struct {
 	model   *Model
 	encoder *siglip.Encoder
@@ -131,6 +131,9 @@ func (e *Eye) Project(s *ops.Stream, pixels []float32) (*Seen, error) {
 func (e *Eye) see(s *ops.Stream, pixels []float32, f siglip.Features, project bool) (*Seen, error) {
 	size := e.model.Config.Vision.Channels * e.model.Config.Vision.ImageSize * e.model.Config.Vision.ImageSize
 	n := max(len(pixels)/size, 1)
+	if project && e.model.Projector == nil {
+		return nil, fmt.Errorf("%w: rows for a decoder: the model has no projector", ops.ErrUnsupported)
+	}
 	s.Record(e.events[0])
 	out := e.encoder.Forward(s, pixels, f)
 	s.CheckFinite(out, StageVision)
