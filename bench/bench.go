@@ -170,15 +170,30 @@ func (m *Meter) measure(x measurement) (Row, error) {
 		Rate: x.work / seconds / 1e9, Unit: limit.Unit, Bound: limit.Rate}, nil
 }
 
-// finish fills in the shares, once all bounds of the run are known.
+// finish fills in the shares, once all bounds of the run are known. Where a core is shared with
+// others the peak loop may never have had it for itself; so a bound that an op passed is measured
+// some more before it counts as wrong.
 func (m *Meter) finish(rows []Row, of []bound) error {
+	const most, again = 1.02, 40
+	for i := range rows {
+		r := &rows[i]
+		for try := 0; ; try++ {
+			r.Bound = m.bounds[of[i]].Rate
+			if r.Share = r.Rate / r.Bound; r.Share <= most {
+				break
+			}
+			if try == again {
+				return fmt.Errorf("%w: %s %s %v at %.1f %s, bound %.1f", ErrBound, r.Op, r.DType, r.Shape, r.Rate, r.Unit, r.Bound)
+			}
+			if _, err := m.peak(of[i]); err != nil {
+				return err
+			}
+		}
+	}
+	// A bound that rose for one row holds for all.
 	for i := range rows {
 		rows[i].Bound = m.bounds[of[i]].Rate
 		rows[i].Share = rows[i].Rate / rows[i].Bound
-		if rows[i].Share > 1.02 {
-			return fmt.Errorf("%w: %s %s %v at %.1f %s, bound %.1f", ErrBound, rows[i].Op, rows[i].DType, rows[i].Shape,
-				rows[i].Rate, rows[i].Unit, rows[i].Bound)
-		}
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ Status CpuDevice::measure_peak(int32_t kind, int32_t dtype, int64_t bytes, doubl
     const auto loop = dtype == L3V_BF16 ? kernels_.peak_bf16 : kernels_.peak_f32;
     if (loop == nullptr)
       return fail(L3V_UNSUPPORTED, "the %s kernels have no peak loop for element type %d", kernels_.name, dtype);
-    return measure([loop](int) { return loop(200); });
+    return measure([loop](int) { return loop(2000); });
   }
   // Each worker goes through a piece of its own, in strides that the read loops take.
   constexpr int64_t kStride = 512;
