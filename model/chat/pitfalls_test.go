@@ -328,6 +328,32 @@ func TestLongConversations(t *testing.T) {
 	}
 }
 
+// One template and one tokenizer serve many goroutines.
+func TestManyGoroutines(t *testing.T) {
+	template, tok := demo(t)
+	want := encode(t, template, tok, chat.Text("user", "What is this?"))
+	results := make(chan []int32)
+	for range 8 {
+		go func() {
+			var ids []int32
+			for range 10 {
+				prompt, err := template.Render([]chat.Message{chat.Text("user", "What is this?")}, chat.Options{AddGenerationPrompt: true})
+				if err == nil {
+					ids, err = prompt.Encode(tok)
+				}
+				if err != nil {
+					ids = nil
+					break
+				}
+			}
+			results <- ids
+		}()
+	}
+	for range 8 {
+		require.Equal(t, want, <-results)
+	}
+}
+
 func TestReadConfig(t *testing.T) {
 	const bySource = `{"chat_template": "{{ messages[0].content }}"}`
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }

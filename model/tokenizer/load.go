@@ -14,10 +14,12 @@ import (
 // FileName is the file of a model folder that [Load] reads.
 const FileName = "tokenizer.json"
 
+// MaxFile is the largest such file that is read, in bytes. Vocabularies in use need up to 35 MB.
+const MaxFile = 256 << 20
+
 const (
-	maxFile    = 256 << 20 // bytes; the largest vocabularies in use need about 35 MB
-	maxLiteral = 1 << 10   // bytes of an added token
-	maxNesting = 8         // of Sequence in Sequence
+	maxLiteral = 1 << 10 // bytes of an added token
+	maxNesting = 8       // of Sequence in Sequence
 )
 
 // Load reads tokenizer.json from a model folder. A file that is missing is an error for which
@@ -28,7 +30,7 @@ func Load(fsys fs.FS) (*BPE, error) {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: reading %s: %w", FileName, err)
 	}
@@ -39,8 +41,8 @@ func Load(fsys fs.FS) (*BPE, error) {
 // GPT-2 (the latter with SmolLM2's single digits). What it does not know is an [UnsupportedError],
 // what does not fit together a [FormatError].
 func Parse(data []byte) (*BPE, error) {
-	if len(data) > maxFile {
-		return nil, malformed("file", "larger than %d bytes", maxFile)
+	if len(data) > MaxFile {
+		return nil, malformed("file", "larger than %d bytes", MaxFile)
 	}
 	if !utf8.Valid(data) {
 		return nil, malformed("file", "not UTF-8")
