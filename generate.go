@@ -82,6 +82,7 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 	start := time.Now()
 	stop := m.stopIDs(c)
 	text := tokenizer.NewStream(m.tokenizer)
+	text.SkipSpecial = true // structure inside an answer is no text
 	var whole strings.Builder
 	for {
 		a := p.answer
