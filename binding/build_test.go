@@ -186,11 +186,11 @@ func TestBuildBackendRefusesBackendsWithoutSources(t *testing.T) {
 
 func TestBuildBackendKeepsWhatIsThere(t *testing.T) {
 	emptyHome(t)
-	t.Setenv("PATH", t.TempDir()) // a build would fail
-	t.Setenv("CXX", "")
 	cached, err := CachePath("cpu")
 	require.NoError(t, err)
 	place(t, cached)
+	t.Setenv("PATH", t.TempDir()) // a build would fail
+	t.Setenv("CXX", "")
 	path, err := BuildBackend(t.Context(), "cpu", BuildOptions{})
 	require.NoError(t, err)
 	require.Equal(t, cached, path)
@@ -264,7 +264,7 @@ func TestCachePathCarriesWhatDecidesTheBuild(t *testing.T) {
 // The release build is CMake's; this module's own build must give the same library.
 func TestCMakeCompilesWithTheSameFlags(t *testing.T) {
 	if _, err := exec.LookPath("cmake"); err != nil {
-		need(t, "cmake", "cmake is not installed")
+		need(t, "cpu", "cmake is not installed")
 	}
 	needCXX(t)
 	flags, err := readFlags(csrc.Files, runtime.GOOS)
