@@ -126,11 +126,13 @@ func reference(t testing.TB, m *golden.Model, pixels []float32) seen {
 	act := func(x [][]float64) [][]float64 {
 		for _, row := range x {
 			for i, v := range row {
-				switch c.Act {
-				case ops.GELUErf:
+				switch m.Config["hidden_act"] {
+				case "gelu":
 					row[i] = 0.5 * v * (1 + math.Erf(v/math.Sqrt2))
-				case ops.GELUQuick:
+				case "quick_gelu":
 					row[i] = v / (1 + math.Exp(-1.702*v))
+				case "silu":
+					row[i] = v / (1 + math.Exp(-v))
 				default:
 					row[i] = 0.5 * v * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
 				}

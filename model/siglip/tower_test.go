@@ -51,6 +51,7 @@ func TestFeaturesEqualThePlainReference(t *testing.T) {
 		{"P24: heads of 18, and P14: rest pixels", toyConfig},
 		{"P19: the erf form", strings.Replace(toyConfig, "{", `{"hidden_act":"gelu",`, 1)},
 		{"P19: the quick form", strings.Replace(toyConfig, "{", `{"hidden_act":"quick_gelu",`, 1)},
+		{"P19: the sigmoid form", strings.Replace(toyConfig, "{", `{"hidden_act":"silu",`, 1)},
 		{"an epsilon that counts", strings.Replace(toyConfig, "{", `{"layer_norm_eps":0.1,`, 1)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
