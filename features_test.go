@@ -1,13 +1,22 @@
 package llama3v
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/internal/need"
+	"github.com/llama3v/llama3v/model/weights"
 )
 
 // entry is features whose bytes() is 128 more than 4 times n.
@@ -337,4 +346,89 @@ func TestFeatureCacheComparesWholeKeys(t *testing.T) {
 	keys := []string{"ab|30x150|layer 1", "ab|150x30|layer 1", "ab|30x150|layer 11", "ab|30x150|pooled"}
 	require.Equal(t, []bool{false, false, false, false}, c.get(t, cache, keys...))
 	require.Len(t, cache.entries, 4)
+}
+
+// demoFiles are the demo's files in memory, with one weight changed where asked.
+func demoFiles(t *testing.T, changed bool) fstest.MapFS {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, name := range []string{"config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
+		"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"} {
+		data, err := os.ReadFile(filepath.Join("testdata", "demo", name))
+		require.NoError(t, err)
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	if changed {
+		data := files["model.safetensors"].Data
+		tensors, err := weights.OpenSafetensors(files)
+		require.NoError(t, err)
+		defer tensors.Close()
+		rows, err := tensors.Rows("vision_tower.vision_model.post_layernorm.bias")
+		require.NoError(t, err)
+		values := make([]byte, rows.RowBytes())
+		_, err = rows.Next(values)
+		require.NoError(t, err)
+		at := bytes.Index(data, values)
+		require.Positive(t, at)
+		require.Equal(t, at, bytes.LastIndex(data, values), "these bytes stand once in the file")
+		data[at+1] ^= 0x80 // the sign of one bfloat16
+	}
+	return files
+}
+
+func openMemory(t *testing.T, files fstest.MapFS, opts ...Option) *Model {
+	t.Helper()
+	m, err := OpenFS(context.Background(), files, opts...)
+	if errors.Is(err, ErrNoBackend) {
+		need.Missing(t, "cpu", err.Error())
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
+}
+
+// P100: two models of one shape share nothing: each computes a picture for itself.
+func TestFeaturesOfAModelWithAnotherWeight(t *testing.T) {
+	first, second := openMemory(t, demoFiles(t, false)), openMemory(t, demoFiles(t, true))
+	picture := []Picture{File(filepath.Join("testdata", "demo", "pictures", "dog.jpg"))}
+	encode := func(m *Model) any {
+		features, err := m.EncodeImages(context.Background(), picture)
+		require.NoError(t, err)
+		return features.Data()
+	}
+	want := encode(first)
+	require.NotEqual(t, want, encode(second))
+	require.Equal(t, want, encode(first))
+	require.Len(t, first.features.entries, 1)
+}
+
+// P98, P02: the size of a picture, the rule for its transparency and the output asked for are parts
+// of the key; the way in which it is handed in is not.
+func TestFeatureKeys(t *testing.T) {
+	white, drop := openMemory(t, demoFiles(t, false)), openMemory(t, demoFiles(t, false), WithAlpha(AlphaDrop))
+	stripe := func(w, h int) image.Image {
+		img := image.NewNRGBA(image.Rect(0, 0, w, h))
+		for i := range img.Pix {
+			img.Pix[i] = byte(i * 7)
+		}
+		return img
+	}
+	key := func(m *Model, p Picture, output string) string {
+		_, keys, err := m.decode(context.Background(), []Picture{p}, output)
+		require.NoError(t, err)
+		return keys[0]
+	}
+	base := key(white, Image(stripe(30, 150)), "projected")
+	require.Equal(t, base, key(white, Image(stripe(30, 150)), "projected"))
+	var file bytes.Buffer
+	require.NoError(t, png.Encode(&file, stripe(30, 150)))
+	require.Equal(t, base, key(white, Bytes(file.Bytes()), "projected"), "the same pixels from a file")
+	for name, other := range map[string]string{
+		"the same bytes in another size":       key(white, Image(stripe(150, 30)), "projected"),
+		"another rule for transparency":        key(drop, Image(stripe(30, 150)), "projected"),
+		"another output":                       key(white, Image(stripe(30, 150)), "pooled"),
+		"an output whose name begins the same": key(white, Image(stripe(30, 150)), "projected2"),
+	} {
+		require.NotEqual(t, base, other, name)
+	}
 }
