@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/llama3v/llama3v/internal/need"
+
 	"github.com/llama3v/llama3v/csrc"
 )
 
@@ -23,7 +25,7 @@ import (
 func needCXX(t testing.TB) {
 	t.Helper()
 	if _, err := findCompiler(); err != nil {
-		need(t, "cc", err.Error())
+		need.Missing(t, "cc", err.Error())
 	}
 }
 
@@ -264,7 +266,7 @@ func TestCachePathCarriesWhatDecidesTheBuild(t *testing.T) {
 // The release build is CMake's; this module's own build must give the same library.
 func TestCMakeCompilesWithTheSameFlags(t *testing.T) {
 	if _, err := exec.LookPath("cmake"); err != nil {
-		need(t, "cpu", "cmake is not installed")
+		need.Missing(t, "cpu", "cmake is not installed")
 	}
 	needCXX(t)
 	flags, err := readFlags(csrc.Files, runtime.GOOS)
