@@ -30,7 +30,7 @@ var (
 	ErrPictureUnsupported = imageprep.ErrUnsupported
 	ErrPictureTooLarge    = imageprep.ErrTooLarge
 
-	ErrPictureCount = chat.ErrImages // the prompt has more or fewer places than there are pictures
+	ErrPictureCount = chat.ErrImages           // the prompt has more or fewer places than there are pictures
 	ErrNotFinite    = errors.New("not finite") // NaN or infinity out of a stage; see NotFiniteError
 	ErrEmptyPrompt  = errors.New("empty prompt")
 	ErrOption       = errors.New("invalid option")
