@@ -11,6 +11,7 @@
 #include "memory.h"
 #include "ops.h"
 #include "processor.h"
+#include "work.h"
 
 namespace l3v::cpu {
 
@@ -37,6 +38,13 @@ constexpr int64_t kWorthAsking = int64_t{16} << 20;
 // the vector sets and 770 ms in the scalar one.
 constexpr int32_t kCancelLatencyMs = 250;
 constexpr int32_t kCancelLatencyScalarMs = 1000;
+// An op shorter than this many nanoseconds is not shared. Where every worker has a core of its own,
+// sharing it would gain half of that and cost a microsecond at the barrier; where cores are busy
+// with other work, a barrier can cost a time slice of milliseconds, and a decode step of a small
+// model is nothing but short ops. Results do not depend on it.
+constexpr int64_t kWorthSharing = 40000;
+// How much slower the scalar set is than what work.h counts with, at least.
+constexpr int64_t kScalarSlower = 20;
 // More threads than any machine has cores are a mistake, and each costs a stack.
 constexpr int32_t kMaxThreads = 1024;
 
@@ -81,31 +89,70 @@ class CpuDevice::Walk final : public Pool::Job {
     out_bytes_ = bytes;
   }
   void run() {
-    if (!device_->pool_.cancelled()) device_->pool_.run(*this);
+    Pool& pool = device_->pool_;
+    if (pool.cancelled()) return;
+    if (pool.count() > 1 && std::all_of(items_.begin(), items_.end(), [](const Item& i) { return i.alone; }))
+      run_alone();
+    else
+      pool.run(*this);
   }
   int32_t done() const { return done_; }  // steps that ended with neither fault nor cancel
 
   void work(Worker& w) override {
     Pool& pool = device_->pool_;
     do {
-      for (const Item& item : items_) {
-        device_->scratch_.lend(&w);
-        item.run(item, w);
-        pool.barrier([&] { end_op(item); });
-        if (stop_) return;
+      for (size_t i = 0; i < items_.size() && !stop_;) {
+        if (pool.count() > 1 && items_[i].alone) {
+          // A stretch of short ops: one worker runs it, and the others meet it behind its end.
+          const size_t end = end_of_stretch(i);
+          if (w.index == 0) stretch_stops_ = run_stretch(i, end);
+          i = end;
+          // Others may still look at stop_ while the stretch runs, so it changes here.
+          pool.barrier([&] { stop_ = stretch_stops_; });
+        } else {
+          device_->scratch_.lend(&w);
+          items_[i].run(items_[i], w);
+          pool.barrier([&] { stop_ = end_op(items_[i]); });
+          i++;
+        }
       }
+      if (stop_) return;
       // A list without ops still moves its blocks.
       pool.barrier([&] { end_step(); });
     } while (!stop_);
   }
 
  private:
-  void end_op(const Item& item) {
+  size_t end_of_stretch(size_t i) const {
+    while (i < items_.size() && items_[i].alone) i++;
+    return i;
+  }
+  // Runs items on the calling worker alone; nobody else touches claims or outcome meanwhile. Says
+  // whether to stop.
+  bool run_stretch(size_t begin, size_t end) {
+    Worker w;
+    w.pool = &device_->pool_;
+    for (size_t i = begin; i < end; i++) {
+      w.pool->restart_claims();
+      device_->scratch_.lend(&w);
+      items_[i].run(items_[i], w);
+      if (end_op(items_[i])) return true;
+    }
+    return false;
+  }
+  // A list of short ops alone needs no other worker: none is woken.
+  void run_alone() {
+    do {
+      stop_ = run_stretch(0, items_.size());
+      if (!stop_) end_step();
+    } while (!stop_);
+  }
+  // Says whether to stop.
+  bool end_op(const Item& item) {
     device_->pool_.faults().close(item.op);
-    if (device_->pool_.cancelled())
-      stop_ = true;
-    else if (item.op != 0)
-      device_->ops_run_++;
+    if (device_->pool_.cancelled()) return true;
+    if (item.op != 0) device_->ops_run_++;
+    return false;
   }
   void end_step() {
     // What follows a fault in the list has run, on whatever the op left; it is no result.
@@ -126,7 +173,8 @@ class CpuDevice::Walk final : public Pool::Job {
   char* host_out_ = nullptr;
   int64_t out_bytes_ = 0;
   int32_t done_ = 0;
-  bool stop_ = false;
+  bool stop_ = false;            // read by all behind a barrier, written inside one
+  bool stretch_stops_ = false;   // worker 0's, until the barrier behind its stretch
 };
 
 Status Memory::room(int64_t bytes, const char* what) const {
@@ -190,13 +238,17 @@ CpuDevice::CpuDevice(const Kernels& kernels, int workers, Ledger* ledger)
 
 template <class Args>
 Status CpuDevice::queue(int32_t op, void (*kernel)(const Args&, Worker&), const Args& a,
-                        const Workspace& need) {
-  if (Status s = scratch_.grow(need); !s.ok()) return s;
+                        int64_t work, Workspace (*workspace)(const Args&, int workers)) {
+  Item item = Item::of(op, kernel, a);
+  if (&kernels_ == scalar_kernels()) work *= kScalarSlower;
+  item.alone = pool_.count() == 1 || work < kWorthSharing;
+  if (workspace != nullptr)
+    if (Status s = scratch_.grow(workspace(a, item.alone ? 1 : pool_.count())); !s.ok()) return s;
   if (capturing_) {
-    captured_.push_back(Item::of(op, kernel, a));
+    captured_.push_back(item);
     return {};
   }
-  queued_.push_back(Item::of(op, kernel, a));
+  queued_.push_back(item);
   if (queued_.size() >= kLongStream) drain();
   return {};
 }
@@ -212,7 +264,7 @@ Status CpuDevice::write(char* dst, const void* src, int64_t bytes) {
 }
 
 Status CpuDevice::copy(char* dst, const char* src, int64_t bytes) {
-  return queue(0, copy_bytes, CopyArgs{dst, src, bytes});
+  return queue(0, copy_bytes, CopyArgs{dst, src, bytes}, moving(2 * bytes));
 }
 
 Status CpuDevice::read(void* dst, const char* src, int64_t bytes) {
@@ -302,7 +354,7 @@ Status CpuDevice::event_create(std::unique_ptr<Event>* out) {
 }
 
 Status CpuDevice::event_record(Event* event) {
-  return queue(0, stamp, StampArgs{static_cast<CpuEvent*>(event)});
+  return queue(0, stamp, StampArgs{static_cast<CpuEvent*>(event)}, 0);
 }
 
 Status CpuDevice::event_elapsed(Event* start, Event* end, double* seconds) {
@@ -314,47 +366,52 @@ Status CpuDevice::event_elapsed(Event* start, Event* end, double* seconds) {
 }
 
 Status CpuDevice::linear(const LinearArgs& a) {
-  return queue(L3V_STRUCT_LINEAR, kernels_.linear, a, kernels_.linear_workspace(a, pool_.count()));
+  return queue(L3V_STRUCT_LINEAR, kernels_.linear, a, work_of(a), kernels_.linear_workspace);
 }
 Status CpuDevice::embedding(const EmbeddingArgs& a) {
-  return queue(L3V_STRUCT_EMBEDDING, kernels_.embedding, a);
+  return queue(L3V_STRUCT_EMBEDDING, kernels_.embedding, a, work_of(a));
 }
 Status CpuDevice::layer_norm(const LayerNormArgs& a) {
-  return queue(L3V_STRUCT_LAYER_NORM, kernels_.layer_norm, a);
+  return queue(L3V_STRUCT_LAYER_NORM, kernels_.layer_norm, a, work_of(a));
 }
 Status CpuDevice::rms_norm(const RmsNormArgs& a) {
-  return queue(L3V_STRUCT_RMS_NORM, kernels_.rms_norm, a);
+  return queue(L3V_STRUCT_RMS_NORM, kernels_.rms_norm, a, work_of(a));
 }
 Status CpuDevice::patch_embed(const PatchEmbedArgs& a) {
-  return queue(L3V_STRUCT_PATCH_EMBED, kernels_.patch_embed, a,
-               kernels_.patch_embed_workspace(a, pool_.count()));
+  return queue(L3V_STRUCT_PATCH_EMBED, kernels_.patch_embed, a, work_of(a), kernels_.patch_embed_workspace);
 }
 Status CpuDevice::attention(const AttentionArgs& a) {
-  return queue(L3V_STRUCT_ATTENTION, kernels_.attention, a,
-               kernels_.attention_workspace(a, pool_.count()));
+  return queue(L3V_STRUCT_ATTENTION, kernels_.attention, a, work_of(a), kernels_.attention_workspace);
 }
 Status CpuDevice::cache_append(const CacheAppendArgs& a) {
-  return queue(L3V_STRUCT_CACHE_APPEND, kernels_.cache_append, a);
+  return queue(L3V_STRUCT_CACHE_APPEND, kernels_.cache_append, a, work_of(a));
 }
 Status CpuDevice::paged_attention(const PagedAttentionArgs& a) {
-  return queue(L3V_STRUCT_PAGED_ATTENTION, kernels_.paged_attention, a,
-               kernels_.paged_attention_workspace(a, pool_.count()));
+  return queue(L3V_STRUCT_PAGED_ATTENTION, kernels_.paged_attention, a, work_of(a), kernels_.paged_attention_workspace);
 }
-Status CpuDevice::rope(const RopeArgs& a) { return queue(L3V_STRUCT_ROPE, kernels_.rope, a); }
-Status CpuDevice::swiglu(const SwigluArgs& a) { return queue(L3V_STRUCT_SWIGLU, kernels_.swiglu, a); }
+Status CpuDevice::rope(const RopeArgs& a) {
+  return queue(L3V_STRUCT_ROPE, kernels_.rope, a, work_of(a));
+}
+Status CpuDevice::swiglu(const SwigluArgs& a) {
+  return queue(L3V_STRUCT_SWIGLU, kernels_.swiglu, a, work_of(a));
+}
 Status CpuDevice::activation(const ActivationArgs& a) {
-  return queue(L3V_STRUCT_ACTIVATION, kernels_.activation, a);
+  return queue(L3V_STRUCT_ACTIVATION, kernels_.activation, a, work_of(a));
 }
 Status CpuDevice::copy_rows(const CopyRowsArgs& a) {
-  return queue(L3V_STRUCT_COPY_ROWS, kernels_.copy_rows, a);
+  return queue(L3V_STRUCT_COPY_ROWS, kernels_.copy_rows, a, work_of(a));
 }
-Status CpuDevice::softmax(const SoftmaxArgs& a) { return queue(L3V_STRUCT_SOFTMAX, kernels_.softmax, a); }
+Status CpuDevice::softmax(const SoftmaxArgs& a) {
+  return queue(L3V_STRUCT_SOFTMAX, kernels_.softmax, a, work_of(a));
+}
 Status CpuDevice::topk(const TopkArgs& a) {
-  return queue(L3V_STRUCT_TOPK, kernels_.topk, a, kernels_.topk_workspace(a, pool_.count()));
+  return queue(L3V_STRUCT_TOPK, kernels_.topk, a, work_of(a), kernels_.topk_workspace);
 }
-Status CpuDevice::advance(const AdvanceArgs& a) { return queue(L3V_STRUCT_ADVANCE, kernels_.advance, a); }
+Status CpuDevice::advance(const AdvanceArgs& a) {
+  return queue(L3V_STRUCT_ADVANCE, kernels_.advance, a, work_of(a));
+}
 Status CpuDevice::check_finite(const CheckFiniteArgs& a) {
-  return queue(L3V_STRUCT_CHECK_FINITE, kernels_.check_finite, a);
+  return queue(L3V_STRUCT_CHECK_FINITE, kernels_.check_finite, a, work_of(a));
 }
 
 }  // namespace l3v::cpu

@@ -22,6 +22,7 @@ struct Item {
   void (*run)(const Item& item, Worker& w) = nullptr;
   void (*kernel)() = nullptr;
   int32_t op = 0;  // L3V_STRUCT_..., 0: a copy or a time stamp
+  bool alone = false;  // too little work to share: worker 0 runs it
   alignas(8) char args[240];
 
   template <class Args>
@@ -135,10 +136,11 @@ class CpuDevice final : public Device {
  private:
   class Walk;
 
-  // Puts an op at the end of the stream, or of the capture that is open.
+  // Puts an op at the end of the stream, or of the capture that is open. work is about how long one
+  // worker takes for it, in nanoseconds (work.h); workspace asks for the op's scratch memory.
   template <class Args>
-  Status queue(int32_t op, void (*kernel)(const Args&, Worker&), const Args& a,
-               const Workspace& need = {});
+  Status queue(int32_t op, void (*kernel)(const Args&, Worker&), const Args& a, int64_t work,
+               Workspace (*workspace)(const Args&, int workers) = nullptr);
   // The outcome of all that was walked since the last one.
   Status outcome();
 

@@ -151,7 +151,10 @@ bool Pool::wait_for_job(uint32_t* last) {
 int64_t Worker::claim(int64_t total) { return pool->claim(total); }
 
 void Worker::barrier() {
-  pool->barrier([] {});
+  if (count == 1)
+    pool->restart_claims();  // alone, whatever the pool's size
+  else
+    pool->barrier([] {});
 }
 
 void Worker::fault(int32_t kind, int64_t index, int64_t value, int32_t stage) {

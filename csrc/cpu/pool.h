@@ -92,6 +92,9 @@ class Pool {
     return i < total ? i : -1;
   }
 
+  // The claims start anew, for one worker that runs ops alone while the others wait at a barrier.
+  void restart_claims() { next_.store(0, std::memory_order_relaxed); }
+
   // Any thread. Claims stop until the request is taken.
   void cancel() { cancel_.store(true, std::memory_order_relaxed); }
   bool cancelled() const { return cancel_.load(std::memory_order_relaxed); }
