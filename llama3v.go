@@ -127,7 +127,7 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 	if len(unknown) > 0 {
 		m.config.logger.Warn("tensors of the checkpoint that the model does not use", "names", unknown)
 	}
-	compute, err := m.compute(mc)
+	compute, err := m.compute(loader.Products())
 	if err != nil {
 		return err
 	}
@@ -195,9 +195,14 @@ func (m *Model) readText(fsys fs.FS, mc *vlm.Config) error {
 }
 
 // compute is the type of products that the options ask for, checked against backend and weights.
-func (m *Model) compute(mc *vlm.Config) (ops.DType, error) {
+func (m *Model) compute(weights []ops.DType) (ops.DType, error) {
 	switch m.config.activations {
 	case BF16:
+		for _, t := range weights {
+			if t != ops.BF16 {
+				return 0, fmt.Errorf("%w: bf16 activations are for bf16 weights; this model has %s weights", ErrUnsupported, t)
+			}
+		}
 		if !m.device.Capabilities().Computes(ops.BF16) {
 			return 0, fmt.Errorf("%w: backend %s has no bf16 products", ErrUnsupported, m.backend.Name)
 		}

@@ -462,6 +462,15 @@ func TestBF16Activations(t *testing.T) {
 	require.Equal(t, want, logits(t, openDemo(t, llama3v.WithActivations(llama3v.Auto)), chat), "auto is float32 for unquantised weights")
 }
 
+// A model whose weights are float32 cannot take bfloat16 activations, and says so when it is opened.
+func TestBF16ActivationsNeedBF16Weights(t *testing.T) {
+	openDemo(t)
+	_, err := llama3v.OpenFS(context.Background(), os.DirFS(filepath.Join("testdata", "golden", "models", "siglip_full")),
+		llama3v.WithActivations(llama3v.BF16))
+	require.ErrorIs(t, err, llama3v.ErrUnsupported)
+	require.ErrorContains(t, err, "f16 weights")
+}
+
 // The plan that Open compares with the memory there is must hold, and must not ask for much more.
 func TestThePlanIsWhatTheModelTakes(t *testing.T) {
 	m := openDemo(t)

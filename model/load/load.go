@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/weights"
@@ -25,10 +26,11 @@ type Loader struct {
 }
 
 type declarations struct {
-	device  *ops.Device
-	random  *random // nil: tensors come from the checkpoint
-	targets []target
-	after   []func()
+	products [][]piece // of each Linear and Table
+	device   *ops.Device
+	random   *random // nil: tensors come from the checkpoint
+	targets  []target
+	after    []func()
 }
 
 // target is one field of the tree and where its data comes from.
@@ -117,6 +119,7 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 		}
 		rows += p.Rows
 	}
+	l.products = append(l.products, pieces)
 	l.add(target{
 		bytes: func() (int64, error) {
 			n, err := l.device.WeightBytes(commonType(pieces), rows, in)
@@ -146,6 +149,7 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 // Table declares a weight [rows, cols] that is looked up by row, and may be a product too.
 func (l *Loader) Table(dst **ops.Weight, name string, rows, cols int) {
 	pieces := []piece{{Part: Part{Rows: rows}, weight: l.expect(name, rows, cols)}}
+	l.products = append(l.products, pieces)
 	l.add(target{
 		bytes: func() (int64, error) { return l.device.WeightBytes(commonType(pieces), rows, cols) },
 		read: func(ctx context.Context, block []byte) (err error) {
@@ -240,6 +244,18 @@ func (l *Loader) Check() (unknown []string, err error) {
 		err = fmt.Errorf("%w: %w", ops.ErrShape, err)
 	}
 	return report.Unexpected, err
+}
+
+// Products are the types of the weights that products will take, each once. Like Bytes it comes after
+// Check.
+func (l *Loader) Products() []ops.DType {
+	var types []ops.DType
+	for _, pieces := range l.products {
+		if t := commonType(pieces); !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	return types
 }
 
 // Bytes is what Load will allocate on the device.
