@@ -5,9 +5,11 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/llama3v/llama3v/binding"
@@ -38,8 +40,9 @@ type Bound struct {
 // ErrBound: an op was faster than its bound, so the bound was wrong.
 var ErrBound = errors.New("share of the bound above 1.02")
 
-// Meter measures on one device. Bounds are taken beside every measurement and the best of the run
-// counts, as other work on the machine can only make either side slower.
+// Meter measures on one device. Cores are shared with other work, on a virtual machine with that of
+// others too, and change their speed by half from one moment to the next; so op and bound take
+// turns, a share is of the faster of the two bounds around it, and the median share counts.
 type Meter struct {
 	device  *ops.Device
 	backend string
@@ -60,58 +63,56 @@ func NewMeter(d *ops.Device, repeat time.Duration) *Meter {
 	return &Meter{device: d, backend: caps.Name, cores: caps.Cores, repeat: repeat, bounds: map[bound]*Bound{}}
 }
 
-// peak measures a bound anew, and keeps the best. Products of bfloat16 may run on the float32 loop
-// where the processor's own bfloat16 products are slower, so the faster of both bounds them.
-func (m *Meter) peak(b bound) (*Bound, error) {
-	known := m.bounds[b]
-	if known == nil {
-		known = &Bound{Name: fmt.Sprintf("reads through %.1f MB", float64(b.bytes)/1e6), Unit: "GB/s"}
-		if b.compute != 0 {
-			known.Name, known.Unit = b.compute.String()+" multiply-adds", "GFLOP/s"
-		}
-		m.bounds[b] = known
-	}
-	about := max(m.repeat/4, 10*time.Millisecond)
+// peak measures a bound now, in its unit. Products of bfloat16 may run on the float32 loop where the
+// processor's own bfloat16 products are slower, so the faster of both bounds them.
+func (m *Meter) peak(b bound) (float64, error) {
+	about := max(m.repeat/20, 10*time.Millisecond)
 	if b.compute == 0 {
-		return known, m.raise(known, binding.PeakRead, 0, b.bytes, about)
+		return m.take(b, binding.PeakRead, 0, about)
 	}
-	if err := m.raise(known, binding.PeakCompute, ops.F32, 0, about); err != nil || b.compute == ops.F32 {
-		return known, err
+	rate, err := m.take(b, binding.PeakCompute, ops.F32, about)
+	if err != nil || b.compute == ops.F32 {
+		return rate, err
 	}
-	err := m.raise(known, binding.PeakCompute, b.compute, 0, about)
+	own, err := m.take(b, binding.PeakCompute, b.compute, about)
 	if errors.Is(err, binding.ErrUnsupported) { // the kernel set has no loop of its own for the type
 		err = nil
 	}
-	return known, err
+	return max(rate, own), err
 }
 
-// raise measures, and keeps the rate when it is the best so far.
-func (m *Meter) raise(known *Bound, kind binding.Peak, t ops.DType, bytes int64, about time.Duration) error {
-	rate, cycle, err := m.device.MeasurePeak(kind, t, bytes, about)
-	if err == nil && rate/1e9 > known.Rate {
-		known.Rate, known.PerCycle = rate/1e9, cycle
+// take measures a peak, and keeps the best of the run for Bounds.
+func (m *Meter) take(b bound, kind binding.Peak, t ops.DType, about time.Duration) (float64, error) {
+	rate, cycle, err := m.device.MeasurePeak(kind, t, b.bytes, about)
+	rate /= 1e9
+	if best := m.bounds[b]; err == nil && (best == nil || rate > best.Rate) {
+		m.bounds[b] = &Bound{Name: b.String(), Unit: b.unit(), Rate: rate, PerCycle: cycle}
 	}
-	return err
+	return rate, err
 }
 
-// Bounds are those measured so far, by name.
+func (b bound) String() string {
+	if b.compute != 0 {
+		return b.compute.String() + " multiply-adds"
+	}
+	return fmt.Sprintf("reads through %.1f MB", float64(b.bytes)/1e6)
+}
+
+func (b bound) unit() string {
+	if b.compute != 0 {
+		return "GFLOP/s"
+	}
+	return "GB/s"
+}
+
+// Bounds are the best of each bound that the run saw, by name.
 func (m *Meter) Bounds() []Bound {
 	var list []Bound
 	for _, b := range m.bounds {
 		list = append(list, *b)
 	}
-	slices.SortFunc(list, func(a, b Bound) int { return compareStrings(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b Bound) int { return strings.Compare(a.Name, b.Name) })
 	return list
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // measurement is an op ready to run, over and over.
@@ -123,15 +124,31 @@ type measurement struct {
 	run       func(s *ops.Stream, i int) // i counts runs, for ops that take turns on several inputs
 }
 
-// measure times one op: the best of several batches, each long enough for the clock.
+// measure times one op in several turns with its bound, and gives the turn of the median share. A
+// share above 1.02 is looked at again before it counts: the bound may just have had the worse turns.
 func (m *Meter) measure(x measurement) (Row, error) {
+	const most, tries = 1.02, 3
+	var row Row
+	for range tries {
+		var err error
+		if row, err = m.turns(x); err != nil {
+			return row, fmt.Errorf("%s %s %v: %w", x.op, x.dtype, x.shape, err)
+		}
+		if row.Share <= most {
+			return row, nil
+		}
+	}
+	return row, fmt.Errorf("%w: %s %s %v at %.1f %s, bound %.1f", ErrBound, x.op, x.dtype, x.shape, row.Rate, row.Unit, row.Bound)
+}
+
+func (m *Meter) turns(x measurement) (Row, error) {
 	s := m.device.Stream()
 	s.Compute = ops.F32
 	if x.bound.compute != 0 {
 		s.Compute = x.bound.compute
 	}
 	runs := 0
-	batch := func(n int) (time.Duration, error) {
+	batch := func(n int) (seconds float64, err error) {
 		begin := time.Now()
 		for range n {
 			x.run(s, runs)
@@ -140,60 +157,33 @@ func (m *Meter) measure(x measurement) (Row, error) {
 				return 0, err
 			}
 		}
-		return time.Since(begin), nil
+		return time.Since(begin).Seconds() / float64(n), nil
 	}
 	first, err := batch(2) // the second finds workspaces in place
 	if err != nil {
-		return Row{}, fmt.Errorf("%s %v: %w", x.op, x.shape, err)
+		return Row{}, err
 	}
-	const batches = 5
-	n := max(1, int(float64(m.repeat)/batches/(float64(first)/2)))
-	best := time.Duration(0)
-	for range batches {
-		if _, err := m.peak(x.bound); err != nil {
-			return Row{}, err
-		}
-		d, err := batch(n)
-		if err != nil {
-			return Row{}, err
-		}
-		if best == 0 || d < best {
-			best = d
-		}
-	}
-	limit, err := m.peak(x.bound)
+	const turns = 9
+	n := max(1, int(m.repeat.Seconds()/turns/first))
+	rows := make([]Row, turns)
+	before, err := m.peak(x.bound)
 	if err != nil {
 		return Row{}, err
 	}
-	seconds := best.Seconds() / float64(n)
-	return Row{Op: x.op, Backend: m.backend, DType: x.dtype, Shape: x.shape, Seconds: seconds,
-		Rate: x.work / seconds / 1e9, Unit: limit.Unit, Bound: limit.Rate}, nil
-}
-
-// finish fills in the shares, once all bounds of the run are known. Where a core is shared with
-// others the peak loop may never have had it for itself; so a bound that an op passed is measured
-// some more before it counts as wrong.
-func (m *Meter) finish(rows []Row, of []bound) error {
-	const most, again = 1.02, 40
 	for i := range rows {
-		r := &rows[i]
-		for try := 0; ; try++ {
-			r.Bound = m.bounds[of[i]].Rate
-			if r.Share = r.Rate / r.Bound; r.Share <= most {
-				break
-			}
-			if try == again {
-				return fmt.Errorf("%w: %s %s %v at %.1f %s, bound %.1f", ErrBound, r.Op, r.DType, r.Shape, r.Rate, r.Unit, r.Bound)
-			}
-			if _, err := m.peak(of[i]); err != nil {
-				return err
-			}
+		seconds, err := batch(n)
+		if err != nil {
+			return Row{}, err
 		}
+		after, err := m.peak(x.bound)
+		if err != nil {
+			return Row{}, err
+		}
+		r := Row{Op: x.op, Backend: m.backend, DType: x.dtype, Shape: x.shape, Seconds: seconds,
+			Rate: x.work / seconds / 1e9, Unit: x.bound.unit(), Bound: max(before, after)}
+		r.Share = r.Rate / r.Bound
+		rows[i], before = r, after
 	}
-	// A bound that rose for one row holds for all.
-	for i := range rows {
-		rows[i].Bound = m.bounds[of[i]].Rate
-		rows[i].Share = rows[i].Rate / rows[i].Bound
-	}
-	return nil
+	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Share, b.Share) })
+	return rows[turns/2], nil
 }

@@ -43,13 +43,16 @@ func TestEveryOpHasCasesThatRun(t *testing.T) {
 
 func TestAnOpFasterThanItsBoundIsAnError(t *testing.T) {
 	m := NewMeter(testdevice.CPU(t, binding.ContextOptions{}), time.Millisecond)
-	b := bound{bytes: 1 << 20}
-	_, err := m.peak(b)
+	x := measurement{op: "magic", work: 1e15, bound: bound{bytes: 1 << 20}, run: func(*ops.Stream, int) {}}
+	_, err := m.measure(x)
+	require.ErrorIs(t, err, ErrBound)
+	require.ErrorContains(t, err, "magic")
+
+	x.work = 1
+	row, err := m.measure(x)
 	require.NoError(t, err)
-	require.ErrorIs(t, m.finish([]Row{{Op: "magic", Rate: 1e9}}, []bound{b}), ErrBound)
-	rows := []Row{{Op: "plain", Rate: m.bounds[b].Rate / 2}}
-	require.NoError(t, m.finish(rows, []bound{b}))
-	require.LessOrEqual(t, rows[0].Share, 0.5)
+	require.InEpsilon(t, row.Rate/row.Bound, row.Share, 1e-9)
+	require.Len(t, m.Bounds(), 1)
 }
 
 func TestUnknownNamesListWhatThereIs(t *testing.T) {

@@ -88,8 +88,7 @@ func (m *Meter) encoder(name, dtype string, compute ops.DType, model *vlm.Model)
 	if err != nil {
 		return nil, err
 	}
-	rows := []Row{row}
-	return rows, m.finish(rows, []bound{{compute: compute}})
+	return []Row{row}, nil
 }
 
 // encoderWork is the multiply-adds of a tower, two operations each: products of all patches, and both
@@ -153,8 +152,7 @@ func (m *Meter) decoder(ctx context.Context, name, dtype string, compute ops.DTy
 	if err != nil {
 		return nil, err
 	}
-	rows := []Row{prefill, decode}
-	return rows, m.finish(rows, []bound{{compute: compute}, {bytes: read}})
+	return []Row{prefill, decode}, nil
 }
 
 // prefillWork is the multiply-adds of a prompt, two operations each; only the last row meets the
