@@ -268,3 +268,21 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		require.Contains(t, out.String(), name)
 	}
 }
+
+// An interrupt ends a batch that waits for its next line.
+func TestLinesEndWithTheContext(t *testing.T) {
+	read, write := io.Pipe()
+	defer write.Close()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go func() { _, _ = io.WriteString(write, "first\n") }()
+	var texts []string
+	var last error
+	for line, err := range lines(ctx, read) {
+		if last = err; err == nil {
+			texts = append(texts, string(line))
+			cancel(io.ErrClosedPipe)
+		}
+	}
+	require.Equal(t, []string{"first"}, texts)
+	require.ErrorIs(t, last, io.ErrClosedPipe)
+}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -155,15 +157,16 @@ func (f *runFlags) runBatch(ctx context.Context, model string, out io.Writer) er
 	defer m.Close()
 
 	encoder := json.NewEncoder(out)
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 16<<20)
 	failed, number := 0, 0
-	for lines.Scan() {
+	for line, err := range lines(ctx, in) {
 		number++
-		if len(lines.Bytes()) == 0 {
+		if err != nil {
+			return fmt.Errorf("%s: line %d: %w", f.batch, number, err)
+		}
+		if len(line) == 0 {
 			continue
 		}
-		answer, err := f.batchAnswer(ctx, m, lines.Bytes())
+		answer, err := f.batchAnswer(ctx, m, line)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -178,13 +181,52 @@ func (f *runFlags) runBatch(ctx context.Context, model string, out io.Writer) er
 			return err
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("%s: line %d: %w", f.batch, number+1, err)
-	}
 	if failed > 0 {
 		return fmt.Errorf("%s: %d of %d lines failed; their objects say why", f.batch, failed, number)
 	}
 	return nil
+}
+
+// lines gives the lines of in. An ended ctx is its last error, also while in has nothing to say.
+func lines(ctx context.Context, in io.Reader) iter.Seq2[[]byte, error] {
+	type line struct {
+		text []byte
+		err  error
+	}
+	return func(yield func([]byte, error) bool) {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		found := make(chan line)
+		go func() {
+			defer close(found)
+			scanner := bufio.NewScanner(in)
+			scanner.Buffer(nil, 16<<20)
+			for more := true; more; {
+				next := line{}
+				if more = scanner.Scan(); more {
+					next.text = slices.Clone(scanner.Bytes())
+				} else if next.err = scanner.Err(); next.err == nil {
+					return
+				}
+				select {
+				case found <- next:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+		for {
+			select {
+			case next, ok := <-found:
+				if !ok || !yield(next.text, next.err) {
+					return
+				}
+			case <-ctx.Done():
+				yield(nil, context.Cause(ctx))
+				return
+			}
+		}
+	}
 }
 
 func (f *runFlags) batchAnswer(ctx context.Context, m *llama3v.Model, data []byte) (*llama3v.Answer, error) {
