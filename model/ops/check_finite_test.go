@@ -1,0 +1,58 @@
+package ops_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/model/ops"
+)
+
+func TestCheckFinite(t *testing.T) {
+	bad := map[string]float32{"NaN": float32(math.NaN()), "infinity": float32(math.Inf(1)), "-infinity": float32(math.Inf(-1))}
+	each(t, func(t *testing.T, d *device) {
+		t.Run("finite, however large or small", func(t *testing.T) {
+			d := d.at(t)
+			x := d.framed([]float32{math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 0}, 2, 2)
+			d.run(func(s *ops.Stream) { s.CheckFinite(x.Tensor, 3) }) // with NaN all around it
+		})
+		for name, v := range bad {
+			for _, c := range [][4]int{{1, 1, 0, 0}, {5, 257, 4, 256}, {5, 257, 2, 0}, {64, 77, 33, 76}, {1, 4304, 0, 4303}} {
+				t.Run(name, func(t *testing.T) {
+					d := d.at(t)
+					rows, cols, row, col := c[0], c[1], c[2], c[3]
+					data := make([]float32, rows*cols)
+					data[row*cols+col] = v
+					data[rows*cols-1] = v // a later one is not the one reported
+					s := d.Stream()
+					s.CheckFinite(d.framed(data, rows, cols).Tensor, 42)
+					err := s.Wait()
+					var f *binding.FaultError
+					require.ErrorAs(t, err, &f)
+					require.True(t, f.NotFinite())
+					require.Equal(t, []int64{42, int64(row), int64(col)}, []int64{int64(f.Stage), f.Index, f.Value}, err)
+					status, err := d.DeviceStatus()
+					require.NoError(t, err)
+					require.Equal(t, f.DeviceStatus, status)
+				})
+			}
+		}
+		t.Run("the first of two stages is reported", func(t *testing.T) {
+			d := d.at(t)
+			x, s := d.floats([]float32{float32(math.NaN())}, 1, 1), d.Stream()
+			s.CheckFinite(d.zeros(1, 1), 1)
+			s.CheckFinite(x, 2)
+			s.CheckFinite(x, 3)
+			var f *binding.FaultError
+			require.ErrorAs(t, s.Wait(), &f)
+			require.EqualValues(t, 2, f.Stage)
+		})
+		refused(t, d, []refusal{
+			{"no x", ops.ErrShape, func(s *ops.Stream) { s.CheckFinite(nil, 1) }},
+			{"zero rows", ops.ErrShape, func(s *ops.Stream) { s.CheckFinite(d.zeros(2, 2).RowRange(0, 0), 1) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.CheckFinite(d.tensor(ops.I32, 2, 2), 1) }},
+		})
+	})
+}

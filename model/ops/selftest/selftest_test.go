@@ -1,0 +1,55 @@
+package selftest_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/internal/testdevice"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/ops/selftest"
+)
+
+func TestRun(t *testing.T) {
+	testdevice.Each(t, func(t *testing.T, d *ops.Device) {
+		before, err := d.Counters()
+		require.NoError(t, err)
+		results := selftest.Run(d)
+		require.Greater(t, len(results), 20)
+		names := map[string]bool{}
+		for _, r := range results {
+			require.NoError(t, r.Err, r.Op)
+			require.True(t, r.OK(), "%s: %g above %g", r.Op, r.NMSE, r.Bound)
+			require.False(t, names[r.Op], "%s twice", r.Op)
+			names[r.Op] = true
+		}
+		after, err := d.Counters()
+		require.NoError(t, err)
+		require.Equal(t, before.Objects, after.Objects, "all freed")
+	})
+}
+
+// TestRunFails: a device that cannot do an op is an error of that op, not a panic or a pass.
+func TestRunFails(t *testing.T) {
+	d := testdevice.CPU(t, binding.ContextOptions{Threads: 1, MemoryLimit: 1 << 12})
+	failed, passed := 0, 0
+	for _, r := range selftest.Run(d) {
+		if r.OK() {
+			passed++
+			continue
+		}
+		require.ErrorIs(t, r.Err, binding.ErrOutOfMemory, r.Op)
+		failed++
+	}
+	require.Positive(t, failed)
+	require.Positive(t, passed, "small ops fit")
+
+	require.NoError(t, d.Close())
+	for _, r := range selftest.Run(d) {
+		require.ErrorIs(t, r.Err, binding.ErrClosed, r.Op)
+	}
+	require.False(t, selftest.Result{Err: errors.New("any")}.OK())
+	require.False(t, selftest.Result{NMSE: 1, Bound: 1e-3}.OK())
+}

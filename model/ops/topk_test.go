@@ -1,0 +1,149 @@
+package ops_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/ops/reference"
+)
+
+func TestTopK(t *testing.T) {
+	shapes := []struct{ rows, cols, k int }{
+		{1, 1, 1}, {3, 7, 7}, {7, 72, 5}, {729, 9, 1}, {2, 729, 50}, {1, 4304, 256}, {5, 257, 40}, {1, 128256, 1}, {1, 128256, 50}, {3, 20000, 17},
+	}
+	each(t, func(t *testing.T, d *device) {
+		for _, c := range shapes {
+			for _, kind := range []string{"spread", "ties"} {
+				t.Run(fmt.Sprintf("%d of %d x %d, %s", c.k, c.rows, c.cols, kind), func(t *testing.T) {
+					d := d.at(t)
+					x := reference.Uniform(1, c.rows*c.cols)
+					if kind == "ties" {
+						for i := range x {
+							x[i] = float32(int(x[i] * 4)) // -3 to 3, and both zeros: the lower index first
+						}
+					}
+					ids, values := d.tensor(ops.I32, c.rows, c.k), d.framed(make([]float32, c.rows*c.k), c.rows, c.k)
+					d.run(func(s *ops.Stream) { s.TopK(ids, values.Tensor, d.framed(x, c.rows, c.cols).Tensor) })
+					want := reference.TopK(x, c.cols, c.k)
+					require.Equal(t, want, d.readInts(ids))
+					wantValues := make([]float32, len(want))
+					for i, id := range want {
+						wantValues[i] = x[i/c.k*c.cols+int(id)]
+					}
+					same(t, wantValues, d.read(values.Tensor), "values")
+					values.intact()
+
+					best := d.tensor(ops.I32, c.rows, 1)
+					d.run(func(s *ops.Stream) { s.ArgMax(best, d.floats(x, c.rows, c.cols)) })
+					require.Equal(t, reference.TopK(x, c.cols, 1), d.readInts(best))
+				})
+			}
+		}
+		require.GreaterOrEqual(t, d.Capabilities().MaxTopK, 256)
+	})
+}
+
+// TestTopKPlaces puts the largest value at every place near the ends of vectors and of the parts
+// that workers take.
+func TestTopKPlaces(t *testing.T) {
+	const cols = 32771
+	x := slices.Repeat([]float32{-1}, cols)
+	each(t, func(t *testing.T, d *device) {
+		xd, ids := d.floats(x, 1, cols), d.tensor(ops.I32, 1, 2)
+		var places []int
+		for _, around := range []int{0, 8, 16, 64, 8192, cols / 4, cols / 2, 3 * cols / 4, cols - 1} {
+			for at := max(0, around-2); at <= min(cols-1, around+2); at++ {
+				places = append(places, at)
+			}
+		}
+		for _, at := range places {
+			one := xd.Reshape(cols, 1)
+			require.NoError(t, one.WriteFloat32(at, []float32{1}))
+			d.run(func(s *ops.Stream) { s.TopK(ids, nil, xd) })
+			second := int32(0)
+			if at == 0 {
+				second = 1
+			}
+			require.Equal(t, []int32{int32(at), second}, d.readInts(ids))
+			require.NoError(t, one.WriteFloat32(at, []float32{-1}))
+		}
+	})
+}
+
+// TestTopKNotFinite: a NaN, or a row of -inf alone, is a fault, never an answer; infinities among
+// numbers sort as they are.
+func TestTopKNotFinite(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	each(t, func(t *testing.T, d *device) {
+		t.Run("infinities sort", func(t *testing.T) {
+			d := d.at(t)
+			ids := d.tensor(ops.I32, 1, 4)
+			d.run(func(s *ops.Stream) { s.TopK(ids, nil, d.floats([]float32{-inf, 3, inf, -5}, 1, 4)) })
+			require.Equal(t, []int32{2, 1, 3, 0}, d.readInts(ids))
+		})
+		t.Run("a row of -inf", func(t *testing.T) {
+			d := d.at(t)
+			x := []float32{1, 2, 3, -inf, -inf, -inf, 4, 5, 6}
+			s, ids := d.Stream(), d.tensor(ops.I32, 3, 1)
+			s.ArgMax(ids, d.floats(x, 3, 3))
+			fault(t, s, "topk", binding.FaultNotFinite, 1, 0)
+			require.Equal(t, []int32{2, -1, 2}, d.readInts(ids))
+		})
+		for _, cols := range []int{3, 77, 40000} {
+			for _, at := range []int{0, cols / 2, cols - 1} {
+				t.Run(fmt.Sprintf("NaN at %d of %d", at, cols), func(t *testing.T) {
+					d := d.at(t)
+					x := reference.Uniform(1, 3*cols)
+					x[cols+at] = nan
+					s, ids, values := d.Stream(), d.tensor(ops.I32, 3, 2), d.zeros(3, 2)
+					s.TopK(ids, values, d.floats(x, 3, cols))
+					fault(t, s, "topk", binding.FaultNotFinite, 1, int64(at))
+					want := reference.TopK(x[:cols], cols, 2)
+					got := d.readInts(ids)
+					require.Equal(t, append(want, -1, -1), got[:4], "no id of the row can be taken for one")
+					require.Equal(t, reference.TopK(x[2*cols:], cols, 2), got[4:])
+				})
+			}
+		}
+	})
+}
+
+func TestTopKInvariant(t *testing.T) {
+	const cols, k = 9000, 11
+	x := reference.Uniform(1, 64*cols)
+	eachTarget(t, func(t *testing.T, g target) {
+		invariant(t, g, func(d *device, first, n int) []float32 {
+			ids, values := d.tensor(ops.I32, n, k), d.zeros(n, k)
+			d.run(func(s *ops.Stream) { s.TopK(ids, values, d.floats(rowsOf(x, cols, first, n), n, cols)) })
+			require.Equal(t, reference.TopK(rowsOf(x, cols, first, n), cols, k), d.readInts(ids))
+			return d.read(values)
+		})
+	})
+}
+
+func TestTopKErrors(t *testing.T) {
+	each(t, func(t *testing.T, d *device) {
+		x, ids := d.zeros(4, 3), d.tensor(ops.I32, 4, 2)
+		refused(t, d, []refusal{
+			{"no x", ops.ErrShape, func(s *ops.Stream) { s.TopK(ids, nil, nil) }},
+			{"no ids", ops.ErrShape, func(s *ops.Stream) { s.TopK(nil, nil, x) }},
+			{"ids in float", ops.ErrShape, func(s *ops.Stream) { s.TopK(d.zeros(4, 2), nil, x) }},
+			{"ids of another height", ops.ErrShape, func(s *ops.Stream) { s.TopK(d.tensor(ops.I32, 3, 2), nil, x) }},
+			{"values of another width", ops.ErrShape, func(s *ops.Stream) { s.TopK(ids, d.zeros(4, 3), x) }},
+			{"more than a row has", ops.ErrShape, func(s *ops.Stream) { s.TopK(d.tensor(ops.I32, 4, 4), nil, x) }},
+			{"the largest in two columns", ops.ErrShape, func(s *ops.Stream) { s.ArgMax(ids, x) }},
+			{"zero rows", ops.ErrShape, func(s *ops.Stream) { s.TopK(ids.RowRange(0, 0), nil, x.RowRange(0, 0)) }},
+			{"more than the library takes", binding.ErrUnsupported, func(s *ops.Stream) {
+				k := d.Capabilities().MaxTopK + 1
+				s.TopK(d.tensor(ops.I32, 1, k), nil, d.zeros(1, k))
+			}},
+			{"values over x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.TopK(ids, x.ColRange(0, 2), x) }},
+		})
+	})
+}
