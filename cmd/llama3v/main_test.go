@@ -274,6 +274,7 @@ func TestLinesEndWithTheContext(t *testing.T) {
 	read, write := io.Pipe()
 	defer write.Close()
 	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	go func() { _, _ = io.WriteString(write, "first\n") }()
 	var texts []string
 	var last error
