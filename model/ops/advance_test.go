@@ -66,6 +66,13 @@ func TestAdvanceErrors(t *testing.T) {
 			{"lengths as a row", ops.ErrShape, func(s *ops.Stream) { s.Advance(a, b, nil, c.Reshape(1, 2)) }},
 			{"ids over next", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Advance(a, a, b, c) }},
 			{"positions over lengths", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Advance(a, nil, b, b) }},
+			{"lengths over next", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Advance(a, nil, nil, a) }},
+			{"zero sequences", ops.ErrShape, func(s *ops.Stream) { s.Advance(a.RowRange(0, 0), nil, nil, nil) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.ints(1, 2)
+				require.NoError(t, gone.Free())
+				s.Advance(a, b, gone, c)
+			}},
 		})
 	})
 }

@@ -53,6 +53,11 @@ func TestCheckFinite(t *testing.T) {
 			{"no x", ops.ErrShape, func(s *ops.Stream) { s.CheckFinite(nil, 1) }},
 			{"zero rows", ops.ErrShape, func(s *ops.Stream) { s.CheckFinite(d.zeros(2, 2).RowRange(0, 0), 1) }},
 			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.CheckFinite(d.tensor(ops.I32, 2, 2), 1) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.zeros(2, 2)
+				require.NoError(t, gone.Free())
+				s.CheckFinite(gone, 1)
+			}},
 		})
 	})
 }

@@ -153,6 +153,13 @@ func TestCopyRowsErrors(t *testing.T) {
 			{"scatter of another height", ops.ErrShape, func(s *ops.Stream) { s.ScatterRows(x, y.RowRange(0, 1), index) }},
 			{"scatter to another width", ops.ErrShape, func(s *ops.Stream) { s.ScatterRows(d.zeros(4, 4), y, index) }},
 			{"scatter over x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.ScatterRows(x, x.RowRange(0, 2), index) }},
+			{"gather over the index", binding.ErrInvalidArgument, func(s *ops.Stream) { s.GatherRows(index, d.ints(5, 6), index) }},
+			{"scatter over the index", binding.ErrInvalidArgument, func(s *ops.Stream) { s.ScatterRows(index, d.ints(5, 6), index) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.ints(0, 1)
+				require.NoError(t, gone.Free())
+				s.GatherRows(y, x, gone)
+			}},
 		})
 	})
 }

@@ -146,6 +146,22 @@ func TestEmbeddingErrors(t *testing.T) {
 			{"out of another height", ops.ErrShape, func(s *ops.Stream) { s.Embedding(d.zeros(3, 4), ids, w) }},
 			{"zero rows", ops.ErrShape, func(s *ops.Stream) { s.Embedding(y.RowRange(0, 0), ids.RowRange(0, 0), w) }},
 			{"out of integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Embedding(d.tensor(ops.I32, 2, 4), ids, w) }},
+			{"a table whose rows are not all written", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				half, err := d.NewWeight(ops.F32, 3, 4)
+				until(d, half, err)
+				require.NoError(t, half.WriteRows(1, make([]byte, 2*4*4)))
+				s.Embedding(y, ids, half)
+			}},
+			{"a table that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.weight(ops.F32, make([]float32, 12), 3, 4)
+				require.NoError(t, gone.Free())
+				s.Embedding(y, ids, gone)
+			}},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.ints(0, 1)
+				require.NoError(t, gone.Free())
+				s.Embedding(y, gone, w)
+			}},
 		})
 	})
 }

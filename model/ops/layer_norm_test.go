@@ -98,6 +98,12 @@ func TestLayerNormErrors(t *testing.T) {
 			{"out over part of x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.LayerNorm(x.RowRange(0, 3), x.RowRange(1, 3), w, b, 1e-6) }},
 			{"out over the weight", binding.ErrInvalidArgument, func(s *ops.Stream) { s.LayerNorm(x, d.zeros(4, 3), x.RowRange(2, 1), b, 1e-6) }},
 			{"out over the bias", binding.ErrInvalidArgument, func(s *ops.Stream) { s.LayerNorm(x, d.zeros(4, 3), w, x.RowRange(2, 1), 1e-6) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.LayerNorm(x, d.tensor(ops.I32, 4, 3), w, b, 1e-6) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.zeros(4, 3)
+				require.NoError(t, gone.Free())
+				s.LayerNorm(x, gone, w, b, 1e-6)
+			}},
 		})
 	})
 }

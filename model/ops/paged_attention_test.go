@@ -64,6 +64,15 @@ func layout(heads, kvHeads, headDim int) reference.Heads {
 	return reference.Heads{Heads: heads, KVHeads: kvHeads, HeadDim: headDim, Scale: ops.InvSqrt(headDim)}
 }
 
+// pagesFor is a cache of more pages than one text needs, and no multiple of 7 (newCache).
+func pagesFor(positions, pageSize int) int {
+	pages := 2*((positions+pageSize-1)/pageSize) + 1
+	if pages%7 == 0 {
+		pages++
+	}
+	return pages
+}
+
 func TestPagedAttention(t *testing.T) {
 	shapes := []struct {
 		name                string
@@ -89,11 +98,7 @@ func TestPagedAttention(t *testing.T) {
 				continue
 			}
 			t.Run(c.name, func(t *testing.T) {
-				pages := 2*((c.positions+c.pageSize-1)/c.pageSize) + 1
-				for pages%7 == 0 { // newCache's order
-					pages++
-				}
-				x := newText(d.at(t), pages, c.pageSize, c.h)
+				x := newText(d.at(t), pagesFor(c.positions, c.pageSize), c.pageSize, c.h)
 				s := x.sequence(1, c.positions)
 				x.step([]*sequence{s}, c.positions)
 				near(t, reference.Causal(s.q, s.k, s.v, 0, c.h), x.out[s])
@@ -132,10 +137,12 @@ func TestPagedAttentionChunks(t *testing.T) {
 	}
 	for _, h := range []reference.Heads{layout(4, 2, 20), layout(2, 1, 72), layout(2, 2, 64)} {
 		t.Run(fmt.Sprintf("heads of %d", h.HeadDim), func(t *testing.T) {
+			s := newSequence(1, positions, h.Heads*h.HeadDim, h.KVHeads*h.HeadDim)
+			exact := reference.Causal(s.q, s.k, s.v, 0, h)
 			eachTarget(t, func(t *testing.T, g target) {
 				var want []float32
 				run := func(t *testing.T, threads, pageSize int, cut []int) []float32 {
-					x := newText(g.open(t, binding.ContextOptions{Threads: threads}), 160, pageSize, h)
+					x := newText(g.open(t, binding.ContextOptions{Threads: threads}), pagesFor(positions, pageSize), pageSize, h)
 					s := x.sequence(1, positions)
 					for _, n := range cut {
 						x.step([]*sequence{s}, n)
@@ -143,9 +150,7 @@ func TestPagedAttentionChunks(t *testing.T) {
 					return x.out[s]
 				}
 				want = run(t, 1, 16, []int{positions})
-				near(t, reference.Causal(newSequence(1, positions, h.Heads*h.HeadDim, h.KVHeads*h.HeadDim).q,
-					newSequence(1, positions, h.Heads*h.HeadDim, h.KVHeads*h.HeadDim).k,
-					newSequence(1, positions, h.Heads*h.HeadDim, h.KVHeads*h.HeadDim).v, 0, h), want)
+				near(t, exact, want)
 				for name, cut := range cuts {
 					t.Run(name, func(t *testing.T) {
 						same(t, want, run(t, 2, 16, cut), "in pieces")

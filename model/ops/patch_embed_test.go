@@ -117,6 +117,18 @@ func TestPatchEmbedErrors(t *testing.T) {
 				s.Compute = ops.BF16
 				s.PatchEmbed(y, pixels, good)
 			}},
+			{"out over the pixels", binding.ErrInvalidArgument, func(s *ops.Stream) { s.PatchEmbed(pixels.RowRange(0, 12).ColRange(0, 5), pixels, good) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.PatchEmbed(y, d.tensor(ops.I32, 2*3*4, 6), good) }},
+			{"a weight whose rows are not all written", binding.ErrInvalidArgument, with(func(p *ops.PatchEmbed) {
+				half, err := d.NewWeight(ops.F32, 5, 12)
+				p.Linear.Weight = until(d, half, err)
+				require.NoError(t, half.WriteRows(0, make([]byte, 4*12*4)))
+			})},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.zeros(2*3*4, 6)
+				require.NoError(t, gone.Free())
+				s.PatchEmbed(y, gone, good)
+			}},
 		})
 	})
 }

@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,6 +54,20 @@ func TestRMSNormEdges(t *testing.T) {
 	})
 }
 
+// TestRMSNormEpsilon: P40: eps is the caller's, and added to the mean of the squares.
+func TestRMSNormEpsilon(t *testing.T) {
+	each(t, func(t *testing.T, d *device) {
+		for eps, want := range map[float32]float64{1e-5: 0.301511, 1e-6: 0.707107, 1e-12: 1} {
+			x, w := slices.Repeat([]float32{0.001}, 19), slices.Repeat([]float32{1}, 19)
+			y := d.floats(x, 1, 19)
+			d.run(func(s *ops.Stream) { s.RMSNorm(y, y, d.floats(w, 1, 19), eps) })
+			for _, v := range d.read(y) {
+				require.InDelta(t, want, float64(v), 1e-6, "eps %g", eps)
+			}
+		}
+	})
+}
+
 func TestRMSNormInvariant(t *testing.T) {
 	const cols = 333
 	x, w := reference.Uniform(1, 64*cols), reference.Uniform(2, cols)
@@ -80,6 +95,12 @@ func TestRMSNormErrors(t *testing.T) {
 			{"eps infinite", binding.ErrInvalidArgument, func(s *ops.Stream) { s.RMSNorm(x, x, w, float32(math.Inf(1))) }},
 			{"out over part of x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.RMSNorm(x.RowRange(1, 3), x.RowRange(0, 3), w, 1e-5) }},
 			{"out over the weight", binding.ErrInvalidArgument, func(s *ops.Stream) { s.RMSNorm(x, d.zeros(4, 3), x.RowRange(0, 1), 1e-5) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.RMSNorm(x, d.tensor(ops.I32, 4, 3), w, 1e-5) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.zeros(1, 3)
+				require.NoError(t, gone.Free())
+				s.RMSNorm(x, x, gone, 1e-5)
+			}},
 		})
 	})
 }

@@ -51,6 +51,33 @@ func TestRoPE(t *testing.T) {
 	})
 }
 
+// TestRoPEFar: at far positions, for every head size that is asked of the kernels, with queries and
+// keys as columns of one row whose values are left alone.
+func TestRoPEFar(t *testing.T) {
+	const queries, keys, values = 3, 2, 2
+	far := []int32{0, 1, 1000, 100000}
+	each(t, func(t *testing.T, d *device) {
+		for _, headDim := range []int{2, 64, 72, 80, 128, 256} {
+			t.Run(fmt.Sprint(headDim), func(t *testing.T) {
+				d := d.at(t)
+				turned, cols := (queries+keys)*headDim, (queries+keys+values)*headDim
+				x, f := reference.Uniform(1, len(far)*cols), frequencies(headDim)
+				row, p, fd := d.floats(x, len(far), cols), d.ints(far...), d.floats(f, 1, headDim/2)
+				d.run(func(s *ops.Stream) {
+					s.RoPE(row.ColRange(0, queries*headDim), p, fd, headDim)
+					s.RoPE(row.ColRange(queries*headDim, keys*headDim), p, fd, headDim)
+				})
+				got := d.read(row)
+				for i, position := range far {
+					before, after := rowsOf(x, cols, i, 1), rowsOf(got, cols, i, 1)
+					near(t, reference.RoPE(before[:turned], []int32{position}, f, turned, headDim), after[:turned])
+					same(t, before[turned:], after[turned:], "values at position %d", position)
+				}
+			})
+		}
+	})
+}
+
 func TestRoPEInvariant(t *testing.T) {
 	const headDim, cols = 72, 3 * 72
 	x, p, f := reference.Uniform(1, 64*cols), positions(64), frequencies(headDim)
@@ -74,6 +101,13 @@ func TestRoPEPosition(t *testing.T) {
 		got := d.read(y)
 		same(t, rowsOf(x, headDim, 1, 1), rowsOf(got, headDim, 1, 1), "the row with the fault")
 		near(t, reference.RoPE(rowsOf(x, headDim, 2, 1), []int32{7}, f, headDim, headDim), rowsOf(got, headDim, 2, 1))
+
+		many := make([]int32, 500)
+		for i := range many[40:] {
+			many[40+i] = math.MinInt32 + int32(i)
+		}
+		s.RoPE(d.zeros(500, headDim), d.ints(many...), d.floats(f, 1, headDim/2), headDim)
+		fault(t, s, "rope", binding.FaultPosition, 40, math.MinInt32) // the first row is the one reported
 	})
 }
 
@@ -97,6 +131,12 @@ func TestRoPEErrors(t *testing.T) {
 				s.RoPE(d.zeros(1, headDim), d.ints(0), d.zeros(1, headDim/2), headDim)
 			}},
 			{"x over the frequencies", binding.ErrInvalidArgument, func(s *ops.Stream) { s.RoPE(x, p, x.RowRange(2, 1).ColRange(0, 3), 6) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.RoPE(d.tensor(ops.I32, 4, 12), p, f, 6) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.ints(0, 1, 2, 3)
+				require.NoError(t, gone.Free())
+				s.RoPE(x, gone, f, 6)
+			}},
 		})
 	})
 }

@@ -69,6 +69,54 @@ func TestSoftmaxRange(t *testing.T) {
 	})
 }
 
+// TestSoftmaxScale: any scale above zero; a masked value stays masked at the smallest.
+func TestSoftmaxScale(t *testing.T) {
+	const rows, cols = 4, 41
+	x := reference.Uniform(1, rows*cols)
+	x[7], x[40] = float32(math.Inf(-1)), float32(math.Inf(-1))
+	each(t, func(t *testing.T, d *device) {
+		for _, scale := range []float32{math.SmallestNonzeroFloat32, 1e-3, 0.11785113, 1, 90, 1e6} {
+			y := d.zeros(rows, cols)
+			d.run(func(s *ops.Stream) { s.Softmax(y, d.floats(x, rows, cols), scale) })
+			got := d.read(y)
+			near(t, reference.Softmax(x, cols, scale), got)
+			require.Zero(t, got[7], "scale %g", scale)
+			require.Zero(t, got[40], "scale %g", scale)
+		}
+	})
+}
+
+// TestSoftmaxNotFinite: NaN or +inf anywhere makes its row NaN, never an answer, beside masked values
+// too; the rows around it are whole.
+func TestSoftmaxNotFinite(t *testing.T) {
+	const cols = 35 // whole vectors and the rest of one
+	masked := float32(math.Inf(-1))
+	each(t, func(t *testing.T, d *device) {
+		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
+			for _, at := range []int{0, 17, cols - 1} {
+				for _, alone := range []bool{false, true} {
+					x := reference.Uniform(1, 3*cols)
+					for c := range cols {
+						if alone {
+							x[cols+c] = masked
+						}
+					}
+					x[cols+at] = bad
+					y := d.floats(x, 3, cols)
+					d.run(func(s *ops.Stream) { s.Softmax(y, y, 1) })
+					got := d.read(y)
+					for c, v := range rowsOf(got, cols, 1, 1) {
+						require.True(t, math.IsNaN(float64(v)), "%v at %d, alone %v: column %d is %v", bad, at, alone, c, v)
+					}
+					for _, row := range []int{0, 2} {
+						near(t, reference.Softmax(rowsOf(x, cols, row, 1), cols, 1), rowsOf(got, cols, row, 1))
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestSoftmaxInvariant(t *testing.T) {
 	const cols = 333
 	x := reference.Uniform(1, 64*cols)
@@ -92,6 +140,14 @@ func TestSoftmaxErrors(t *testing.T) {
 			{"scale of zero", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Softmax(x, x, 0) }},
 			{"scale infinite", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Softmax(x, x, float32(math.Inf(1))) }},
 			{"out over part of x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Softmax(x.RowRange(0, 3), x.RowRange(1, 3), 1) }},
+			{"scale below zero", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Softmax(x, x, -1) }},
+			{"scale that is no number", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Softmax(x, x, float32(math.NaN())) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.Softmax(x, d.tensor(ops.I32, 4, 3), 1) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.zeros(4, 3)
+				require.NoError(t, gone.Free())
+				s.Softmax(gone, x, 1)
+			}},
 		})
 	})
 }

@@ -1,7 +1,10 @@
 package ops_test
 
 import (
+	"math"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/llama3v/llama3v/binding"
 	"github.com/llama3v/llama3v/model/ops"
@@ -50,6 +53,34 @@ func TestSwiGLUFused(t *testing.T) {
 	})
 }
 
+// TestSwiGLUNotFinite: P17: what fits float32 stays finite, an infinity or NaN of either side shows,
+// and only in its place.
+func TestSwiGLUNotFinite(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	values := []struct{ gate, up, want float32 }{
+		{70000, 70000, 4.9e9}, {-70000, 70000, 0}, {-1e38, -1e38, 0}, {1e38, 0, 0},
+		{inf, 2, inf}, {inf, -2, -inf}, {3e38, 3e38, inf}, {nan, 0, nan}, {0, nan, nan}, {0, inf, nan}, {1e38, 1, 1e38},
+	}
+	var gate, up []float32
+	for range 3 { // whole vectors and the rest of one
+		for _, v := range values {
+			gate, up = append(gate, v.gate), append(up, v.up)
+		}
+	}
+	each(t, func(t *testing.T, d *device) {
+		y := d.floats(gate, 1, len(gate))
+		d.run(func(s *ops.Stream) { s.SwiGLU(y, y, d.floats(up, 1, len(up))) })
+		for i, got := range d.read(y) {
+			v := values[i%len(values)]
+			if math.IsNaN(float64(v.want)) {
+				require.True(t, math.IsNaN(float64(got)), "silu(%v) * %v is %v", v.gate, v.up, got)
+				continue
+			}
+			require.Equal(t, v.want, got+0, "silu(%v) * %v", v.gate, v.up)
+		}
+	})
+}
+
 func TestSwiGLUInvariant(t *testing.T) {
 	const cols = 333
 	gate, up := reference.Uniform(1, 64*cols), reference.Uniform(2, 64*cols)
@@ -74,6 +105,12 @@ func TestSwiGLUErrors(t *testing.T) {
 			{"zero rows", ops.ErrShape, func(s *ops.Stream) { s.SwiGLU(x.RowRange(0, 0), x.RowRange(0, 0), y.RowRange(0, 0)) }},
 			{"out over part of up", binding.ErrInvalidArgument, func(s *ops.Stream) {
 				s.SwiGLU(y.RowRange(0, 3), x.RowRange(0, 3), y.RowRange(1, 3))
+			}},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.SwiGLU(x, x, d.tensor(ops.I32, 4, 3)) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.zeros(4, 3)
+				require.NoError(t, gone.Free())
+				s.SwiGLU(x, gone, y)
 			}},
 		})
 	})

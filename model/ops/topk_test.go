@@ -17,36 +17,35 @@ func TestTopK(t *testing.T) {
 	shapes := []struct{ rows, cols, k int }{
 		{1, 1, 1}, {3, 7, 7}, {7, 72, 5}, {729, 9, 1}, {2, 729, 50}, {1, 4304, 256}, {5, 257, 40}, {1, 128256, 1}, {1, 128256, 50}, {3, 20000, 17},
 	}
-	each(t, func(t *testing.T, d *device) {
-		for _, c := range shapes {
-			for _, kind := range []string{"spread", "ties"} {
-				t.Run(fmt.Sprintf("%d of %d x %d, %s", c.k, c.rows, c.cols, kind), func(t *testing.T) {
-					d := d.at(t)
-					x := reference.Uniform(1, c.rows*c.cols)
-					if kind == "ties" {
-						for i := range x {
-							x[i] = float32(int(x[i] * 4)) // -3 to 3, and both zeros: the lower index first
-						}
+	for _, c := range shapes {
+		for _, kind := range []string{"spread", "ties"} {
+			t.Run(fmt.Sprintf("%d of %d x %d, %s", c.k, c.rows, c.cols, kind), func(t *testing.T) {
+				x := reference.Uniform(1, c.rows*c.cols)
+				if kind == "ties" {
+					for i := range x {
+						x[i] = float32(int(x[i] * 4)) // -3 to 3, and both zeros: the lower index first
 					}
+				}
+				want, wantBest := reference.TopK(x, c.cols, c.k), reference.TopK(x, c.cols, 1)
+				wantValues := make([]float32, len(want))
+				for i, id := range want {
+					wantValues[i] = x[i/c.k*c.cols+int(id)]
+				}
+				each(t, func(t *testing.T, d *device) {
 					ids, values := d.tensor(ops.I32, c.rows, c.k), d.framed(make([]float32, c.rows*c.k), c.rows, c.k)
 					d.run(func(s *ops.Stream) { s.TopK(ids, values.Tensor, d.framed(x, c.rows, c.cols).Tensor) })
-					want := reference.TopK(x, c.cols, c.k)
 					require.Equal(t, want, d.readInts(ids))
-					wantValues := make([]float32, len(want))
-					for i, id := range want {
-						wantValues[i] = x[i/c.k*c.cols+int(id)]
-					}
 					same(t, wantValues, d.read(values.Tensor), "values")
 					values.intact()
 
 					best := d.tensor(ops.I32, c.rows, 1)
 					d.run(func(s *ops.Stream) { s.ArgMax(best, d.floats(x, c.rows, c.cols)) })
-					require.Equal(t, reference.TopK(x, c.cols, 1), d.readInts(best))
+					require.Equal(t, wantBest, d.readInts(best))
 				})
-			}
+			})
 		}
-		require.GreaterOrEqual(t, d.Capabilities().MaxTopK, 256)
-	})
+	}
+	each(t, func(t *testing.T, d *device) { require.GreaterOrEqual(t, d.Capabilities().MaxTopK, 256) })
 }
 
 // TestTopKPlaces puts the largest value at every place near the ends of vectors and of the parts
@@ -115,14 +114,17 @@ func TestTopKNotFinite(t *testing.T) {
 }
 
 func TestTopKInvariant(t *testing.T) {
-	const cols, k = 9000, 11
+	const cols, k = 9000, 11 // few rows are cut into parts, many are not
 	x := reference.Uniform(1, 64*cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {
 			ids, values := d.tensor(ops.I32, n, k), d.zeros(n, k)
 			d.run(func(s *ops.Stream) { s.TopK(ids, values, d.floats(rowsOf(x, cols, first, n), n, cols)) })
-			require.Equal(t, reference.TopK(rowsOf(x, cols, first, n), cols, k), d.readInts(ids))
-			return d.read(values)
+			out, list := d.read(values), d.readInts(ids)
+			for i, id := range list {
+				require.Equal(t, x[(first+i/k)*cols+int(id)], out[i], "the value of its id")
+			}
+			return out
 		})
 	})
 }
@@ -144,6 +146,12 @@ func TestTopKErrors(t *testing.T) {
 				s.TopK(d.tensor(ops.I32, 1, k), nil, d.zeros(1, k))
 			}},
 			{"values over x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.TopK(ids, x.ColRange(0, 2), x) }},
+			{"integers", binding.ErrInvalidArgument, func(s *ops.Stream) { s.TopK(ids, nil, d.tensor(ops.I32, 4, 3)) }},
+			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {
+				gone := d.tensor(ops.I32, 4, 2)
+				require.NoError(t, gone.Free())
+				s.TopK(gone, nil, x)
+			}},
 		})
 	})
 }
