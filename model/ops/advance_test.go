@@ -31,6 +31,18 @@ func TestAdvance(t *testing.T) {
 			})
 			require.Equal(t, [][]int32{{30}, {6}, {8}}, [][]int32{d.readInts(ids), d.readInts(positions), d.readInts(lengths)})
 		})
+		t.Run("without lengths every sequence goes on", func(t *testing.T) {
+			d := d.at(t)
+			next, ids, positions := d.ints(30, 40), d.ints(7, 8), d.ints(0, 4)
+			d.run(func(s *ops.Stream) { s.Advance(next, ids, positions, nil) })
+			require.Equal(t, [][]int32{{30, 40}, {1, 5}}, [][]int32{d.readInts(ids), d.readInts(positions)})
+		})
+		t.Run("a length below zero is idle", func(t *testing.T) {
+			d := d.at(t)
+			next, ids, positions, lengths := d.ints(30, 40), d.ints(7, 8), d.ints(4, 4), d.ints(-1, 1)
+			d.run(func(s *ops.Stream) { s.Advance(next, ids, positions, lengths) })
+			require.Equal(t, [][]int32{{7, 40}, {4, 5}, {-1, 2}}, [][]int32{d.readInts(ids), d.readInts(positions), d.readInts(lengths)})
+		})
 		t.Run("columns of one table", func(t *testing.T) {
 			d := d.at(t)
 			state, err := d.FromInt32([]int32{1, 10, 5, 2, 20, 0}, 2, 3) // id, position, length
