@@ -39,6 +39,36 @@ func TestCheckFinite(t *testing.T) {
 				})
 			}
 		}
+		t.Run("every kind of NaN, at each place of a vector and its rest", func(t *testing.T) {
+			d := d.at(t)
+			const cols = 37
+			x, s := d.zeros(2, cols), d.Stream()
+			for i, bits := range []uint32{0x7f800001, 0xff800001, 0x7fc00000, 0xffffffff, 0x7fffffff} {
+				for at := i; at < cols; at += 5 {
+					row := make([]float32, cols)
+					row[at] = math.Float32frombits(bits)
+					require.NoError(t, x.WriteFloat32(1, row))
+					s.CheckFinite(x, 0)
+					fault(t, s, "check_finite", binding.FaultNotFinite, 1, int64(at))
+				}
+			}
+			require.NoError(t, x.WriteFloat32(1, make([]float32, cols)))
+			d.run(func(s *ops.Stream) { s.CheckFinite(x, 0) })
+		})
+		t.Run("the first of many, in a matrix that threads share", func(t *testing.T) {
+			d := d.at(t)
+			const rows, cols = 729, 1152
+			x, s := d.zeros(rows, cols), d.Stream()
+			s.CheckFinite(x, 5)
+			require.NoError(t, s.Wait())
+			for _, row := range []int{728, 500, 364, 1} { // each before the ones that are there
+				bad := make([]float32, cols)
+				bad[1151], bad[row] = float32(math.NaN()), float32(math.Inf(1))
+				require.NoError(t, x.WriteFloat32(row, bad))
+				s.CheckFinite(x, 5)
+				fault(t, s, "check_finite", binding.FaultNotFinite, int64(row), int64(row))
+			}
+		})
 		t.Run("the first of two stages is reported", func(t *testing.T) {
 			d := d.at(t)
 			x, s := d.floats([]float32{float32(math.NaN())}, 1, 1), d.Stream()
