@@ -116,6 +116,40 @@ func TestRowIndexFaults(t *testing.T) {
 	})
 }
 
+// TestRowIndexEdges: the first of several faults is reported, nothing but -1 moves nothing, and
+// columns of one tensor are no overlap.
+func TestRowIndexEdges(t *testing.T) {
+	const rows, cols = 300, 6
+	each(t, func(t *testing.T, d *device) {
+		index := slices.Repeat([]int32{rows}, rows)
+		for i := range 9 {
+			index[i] = -1
+		}
+		index[11] = -7
+		before := reference.Uniform(2, rows*cols)
+		y, s := d.floats(before, rows, cols), d.Stream()
+		s.GatherRows(y, d.zeros(rows, cols), d.ints(index...))
+		fault(t, s, "copy_rows", binding.FaultRowIndex, 9, rows)
+		s.ScatterRows(y, d.zeros(rows, cols), d.ints(index...))
+		fault(t, s, "copy_rows", binding.FaultRowIndex, 9, rows)
+		same(t, before, d.read(y), "no row moved")
+
+		nothing := d.ints(slices.Repeat([]int32{-1}, rows)...)
+		d.run(func(s *ops.Stream) {
+			s.GatherRows(y, d.zeros(2, cols), nothing)
+			s.ScatterRows(y, d.zeros(rows, cols), nothing)
+		})
+		same(t, before, d.read(y), "no row moved")
+
+		d.run(func(s *ops.Stream) { s.CopyRows(y.ColRange(4, 2), y.ColRange(1, 2)) })
+		want := slices.Clone(before)
+		for at := 0; at < len(want); at += cols {
+			copy(want[at+4:][:2], want[at+1:])
+		}
+		same(t, want, d.read(y), "columns 1 and 2 to 4 and 5")
+	})
+}
+
 func TestCopyRowsInvariant(t *testing.T) {
 	const cols = 77
 	x := reference.Uniform(1, 64*cols)
