@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,6 +54,67 @@ func TestPatchEmbed(t *testing.T) {
 					run(e, bias, position)
 				})
 			}
+		})
+	})
+}
+
+// TestPatchEmbedRest: P14: 10 pixels in patches of 4 are a grid of 2 x 2, and what is left over at the
+// right and bottom is not looked at, NaN or not. Weights that pick one pixel each show the order
+// (channel, row, column), without the reference's own idea of it.
+func TestPatchEmbedRest(t *testing.T) {
+	const channels, size, patch, grid = 3, 10, 4, 4
+	const in = channels * patch * patch
+	pixels := make([]float32, channels*size*size)
+	for i := range pixels {
+		pixels[i] = float32(i)
+		if i%size >= 2*patch || i/size%size >= 2*patch {
+			pixels[i] = float32(math.NaN())
+		}
+	}
+	pick := make([]float32, in*in)
+	for i := range in {
+		pick[i*in+i] = 1
+	}
+	each(t, func(t *testing.T, d *device) {
+		e := ops.PatchEmbed{Linear: ops.Linear{Weight: d.weight(ops.F32, pick, in, in)}, Images: 1, Channels: channels, Height: size, Width: size, Patch: patch}
+		require.Equal(t, grid, e.Grid())
+		y := d.zeros(grid, in)
+		d.run(func(s *ops.Stream) { s.PatchEmbed(y, d.floats(pixels, channels*size, size), e) })
+		got := d.read(y)
+		for p := range grid {
+			for i := range in {
+				channel, row, col := i/(patch*patch), p/2*patch+i/patch%patch, p%2*patch+i%patch
+				require.Equal(t, float32(channel*size*size+row*size+col), got[p*in+i], "patch %d, channel %d, row %d, column %d", p, channel, row, col)
+			}
+		}
+	})
+}
+
+// TestPatchEmbedNotFinite: a NaN stays in its patch of its picture.
+func TestPatchEmbedNotFinite(t *testing.T) {
+	const images, size, patch, dim, grid = 3, 12, 4, 9, 9
+	clean := reference.Uniform(1, images*size*size)
+	pixels := slices.Clone(clean)
+	pixels[size*size+5*size+6] = float32(math.NaN()) // picture 1, patch (1, 1)
+	each(t, func(t *testing.T, d *device) {
+		eachProduct(t, d, func(d *device, p product) {
+			w := reference.Round(reference.Uniform(2, dim*patch*patch), p.weight)
+			e := ops.PatchEmbed{Linear: ops.Linear{Weight: d.weight(p.weight, w, dim, patch*patch)}, Images: images, Channels: 1, Height: size, Width: size, Patch: patch}
+			run := func(pixels []float32) []float32 {
+				y := d.zeros(images*grid, dim)
+				d.run(func(s *ops.Stream) {
+					s.Compute = p.compute
+					s.PatchEmbed(y, d.floats(pixels, images*size, size), e)
+				})
+				return d.read(y)
+			}
+			want, got := run(clean), run(pixels)
+			const bad = grid + 4
+			for _, v := range rowsOf(got, dim, bad, 1) {
+				require.True(d.t, math.IsNaN(float64(v)))
+			}
+			same(d.t, want[:bad*dim], got[:bad*dim], "patches before")
+			same(d.t, want[(bad+1)*dim:], got[(bad+1)*dim:], "patches behind")
 		})
 	})
 }
