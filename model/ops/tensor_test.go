@@ -1,8 +1,8 @@
 package ops_test
 
 import (
-	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,6 +63,46 @@ func TestTensorReadWrite(t *testing.T) {
 			require.Equal(t, reference.Encode(d.read(v), ops.F32), raw)
 			require.NoError(t, v.Free(), "a view does not own")
 			same(t, data, d.read(x), "freed view")
+		})
+		t.Run("bytes of every type, packed and with gaps", func(t *testing.T) {
+			d := d.at(t)
+			for _, dtype := range []ops.DType{ops.F32, ops.F16, ops.BF16, ops.I32, ops.U8, ops.I8} {
+				const rows, cols = 5, 7
+				size := dtype.Size()
+				data := make([]byte, rows*cols*size)
+				for i := range data {
+					data[i] = byte(i*151 + 3)
+				}
+				x := d.tensor(dtype, rows, cols)
+				require.NoError(t, x.WriteBytes(0, data))
+				got, err := x.ReadBytes()
+				require.NoError(t, err)
+				require.Equal(t, data, got, dtype.String())
+
+				v := x.RowRange(1, 3).ColRange(2, 3)
+				part := make([]byte, 2*3*size)
+				for i := range part {
+					part[i] = byte(0xff - i)
+				}
+				require.NoError(t, v.WriteBytes(1, part))
+				for r := range 2 {
+					copy(data[((2+r)*cols+2)*size:][:3*size], part[r*3*size:])
+				}
+				got, err = x.ReadBytes()
+				require.NoError(t, err)
+				require.Equal(t, data, got, "%s: nothing else was written", dtype)
+				got, err = v.ReadBytes()
+				require.NoError(t, err)
+				require.Equal(t, slices.Concat(data[(cols+2)*size:][:3*size], part), got, "%s: the view", dtype)
+			}
+		})
+		t.Run("integers with gaps", func(t *testing.T) {
+			d := d.at(t)
+			x, err := d.FromInt32([]int32{1, 2, 3, 4, 5, 6}, 3, 2)
+			until(d, x, err)
+			require.NoError(t, x.ColRange(1, 1).WriteInt32(1, []int32{-8, -9}))
+			require.Equal(t, []int32{2, -8, -9}, d.readInts(x.ColRange(1, 1)))
+			require.Equal(t, []int32{1, 2, 3, -8, 5, -9}, d.readInts(x))
 		})
 		t.Run("reshape", func(t *testing.T) {
 			d := d.at(t)
@@ -187,61 +227,5 @@ func TestOtherDevice(t *testing.T) {
 		})
 		_, err := d.Stream().Capture(y, nil, func() {})
 		require.ErrorIs(t, err, ops.ErrShape)
-	})
-}
-
-func TestWeight(t *testing.T) {
-	each(t, func(t *testing.T, d *device) {
-		for _, dtype := range []ops.DType{ops.F32, ops.F16, ops.BF16} {
-			for _, shape := range [][2]int{{1, 1}, {7, 72}, {65, 129}, {130, 33}} {
-				t.Run(fmt.Sprintf("%s %v: written in pieces, read in pieces", dtype, shape), func(t *testing.T) {
-					d := d.at(t)
-					rows, cols := shape[0], shape[1]
-					rowBytes := cols * dtype.Size()
-					data := make([]byte, rows*rowBytes)
-					for i := range data {
-						data[i] = byte(i*89 + i>>8) // any bits, NaN too
-					}
-					plan, err := d.WeightBytes(dtype, rows, cols)
-					require.NoError(t, err)
-					require.GreaterOrEqual(t, plan, int64(len(data)))
-					before, err := d.Counters()
-					require.NoError(t, err)
-					w, err := d.NewWeight(dtype, rows, cols)
-					until(d, w, err)
-					after, err := d.Counters()
-					require.NoError(t, err)
-					require.Equal(t, plan, after.Bytes-before.Bytes, "the plan is what is allocated")
-					require.Equal(t, []any{rows, cols, dtype}, []any{w.Rows(), w.Cols(), w.DType()})
-
-					half := rows / 2
-					odd := append([]byte{0}, data...)[1:] // rows at an odd address
-					require.NoError(t, w.WriteRows(half, odd[half*rowBytes:]))
-					if half > 0 {
-						require.NoError(t, w.WriteRows(0, data[len(data)-half*rowBytes:])) // and once more
-						require.NoError(t, w.WriteRows(0, data[:half*rowBytes]))
-					}
-					got, err := w.ReadRows(0, rows)
-					require.NoError(t, err)
-					require.Equal(t, data, got)
-					got, err = w.ReadRows(rows-1, 1)
-					require.NoError(t, err)
-					require.Equal(t, data[len(data)-rowBytes:], got)
-
-					for name, err := range map[string]error{
-						"part of a row":  w.WriteRows(0, data[1:]),
-						"nothing":        w.WriteRows(0, nil),
-						"past the end":   w.WriteRows(1, data),
-						"from below":     w.WriteRows(-1, data),
-						"read past":      second(w.ReadRows(rows, 1)),
-						"read of none":   second(w.ReadRows(0, 0)),
-						"read from -1":   second(w.ReadRows(-1, 1)),
-						"read of excess": second(w.ReadRows(0, math.MaxInt)),
-					} {
-						require.ErrorIs(t, err, ops.ErrShape, name)
-					}
-				})
-			}
-		}
 	})
 }
