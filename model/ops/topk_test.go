@@ -113,6 +113,60 @@ func TestTopKNotFinite(t *testing.T) {
 	})
 }
 
+// TestArgMaxThreads: however many threads share the vocabulary of Llama 3, the answer is the lowest
+// index of the largest value, and the first NaN in any part of it is found.
+func TestArgMaxThreads(t *testing.T) {
+	const vocab = 128256
+	x := reference.Uniform(1, vocab)
+	eachTarget(t, func(t *testing.T, g target) {
+		for _, threads := range []int{1, 2, 3, 8} {
+			d := g.open(t, binding.ContextOptions{Threads: threads})
+			best := d.tensor(ops.I32, 1, 1)
+			for _, ties := range [][]int{{128255}, {128254, 128255}, {64128, 128255}, {64127, 64128}, {40, 60000, 128000}, {0, 1, 128255}} {
+				data := slices.Clone(x)
+				for _, at := range ties {
+					data[at] = 2
+				}
+				d.run(func(s *ops.Stream) { s.ArgMax(best, d.floats(data, 1, vocab)) })
+				require.Equal(t, []int32{int32(ties[0])}, d.readInts(best), "%d threads, largest at %v", threads, ties)
+
+				for _, at := range ties {
+					data[at] = float32(math.NaN())
+				}
+				s := d.Stream()
+				s.ArgMax(best, d.floats(data, 1, vocab))
+				fault(t, s, "topk", binding.FaultNotFinite, 0, int64(ties[0]))
+			}
+		}
+	})
+}
+
+// TestTopKMost: as many as the library takes, of as many columns and of one more.
+func TestTopKMost(t *testing.T) {
+	each(t, func(t *testing.T, d *device) {
+		k := d.Capabilities().MaxTopK
+		for _, cols := range []int{k, k + 1} {
+			x, ids, values := reference.Uniform(1, 2*cols), d.tensor(ops.I32, 2, k), d.zeros(2, k)
+			d.run(func(s *ops.Stream) { s.TopK(ids, values, d.floats(x, 2, cols)) })
+			require.Equal(t, reference.TopK(x, cols, k), d.readInts(ids))
+		}
+	})
+}
+
+// TestTopKFirstFault: of many rows with a fault the first is the one reported.
+func TestTopKFirstFault(t *testing.T) {
+	const rows, cols, first = 300, 5, 7
+	x := slices.Repeat([]float32{float32(math.Inf(-1))}, rows*cols)
+	for i := range first * cols {
+		x[i] = 1
+	}
+	each(t, func(t *testing.T, d *device) {
+		s := d.Stream()
+		s.ArgMax(d.tensor(ops.I32, rows, 1), d.floats(x, rows, cols))
+		fault(t, s, "topk", binding.FaultNotFinite, first, 0)
+	})
+}
+
 func TestTopKInvariant(t *testing.T) {
 	const cols, k = 9000, 11 // few rows are cut into parts, many are not
 	x := reference.Uniform(1, 64*cols)
