@@ -266,13 +266,19 @@ func TestAttentionLeavesOthers(t *testing.T) {
 // TestAttentionInvariant: a query's bits depend on its own sequence alone: not on the number of
 // queries or sequences beside it, and not on the threads.
 func TestAttentionInvariant(t *testing.T) {
-	for _, headDim := range []int{18, 72} {
+	// Sizes that fill vectors and that do not, keys of more than one of a kernel's segments, and
+	// three query heads to a key head, so that rows of one block belong to different queries.
+	for _, headDim := range []int{18, 64, 72} {
 		t.Run(fmt.Sprintf("queries of one sequence, heads of %d", headDim), func(t *testing.T) {
-			dim := 2 * headDim
-			c := newScene(2, 2, headDim, []int32{0, 64}, []int32{0, 150})
+			dim := 6 * headDim
+			c := newScene(6, 2, headDim, []int32{0, 64}, []int32{0, 1100})
 			eachTarget(t, func(t *testing.T, g target) {
+				c := *c
+				if g.scalar() || testing.Short() {
+					c.kOffsets = []int32{0, 150}
+				}
 				invariant(t, g, func(d *device, first, n int) []float32 {
-					part := *c
+					part := c
 					part.q, part.qOffsets = rowsOf(c.q, dim, first, n), []int32{0, int32(n)}
 					return part.run(d)
 				})

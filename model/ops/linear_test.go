@@ -86,7 +86,7 @@ func TestLinear(t *testing.T) {
 }
 
 // TestLinearSigLIP is the real width on both sides; the reference computes a few rows of it, since
-// no row depends on another (TestLinearInvariant).
+// no row depends on another.
 func TestLinearSigLIP(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large shape")
@@ -108,6 +108,15 @@ func TestLinearSigLIP(t *testing.T) {
 			for _, first := range []int{0, 361, rows - sample} {
 				want := reference.Linear(p.seen(rowsOf(x, in, first, sample)), w, nil, nil, sample, in, out, ops.None)
 				near(d.t, want, rowsOf(got, out, first, sample))
+			}
+			// More rows than any kernel's block give each row what it has alone.
+			for _, part := range [][2]int{{0, 1}, {95, 2}, {400, 7}, {rows - 150, 150}} {
+				few := d.zeros(part[1], out)
+				d.run(func(s *ops.Stream) {
+					s.Compute = p.compute
+					s.Linear(few, d.floats(rowsOf(x, in, part[0], part[1]), part[1], in), l)
+				})
+				same(d.t, rowsOf(got, out, part[0], part[1]), d.read(few), "rows %v alone", part)
 			}
 		})
 	})

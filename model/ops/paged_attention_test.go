@@ -166,6 +166,43 @@ func TestPagedAttentionChunks(t *testing.T) {
 	}
 }
 
+// TestPagedAttentionLongChunks: the same over positions that a kernel walks in several segments, cut
+// at and around where segments end, with decode steps between the chunks.
+func TestPagedAttentionLongChunks(t *testing.T) {
+	const positions, pageSize = 1100, 16
+	for _, h := range []reference.Heads{layout(3, 1, 20), layout(4, 2, 32), layout(2, 2, 72)} {
+		t.Run(fmt.Sprintf("heads of %d", h.HeadDim), func(t *testing.T) {
+			cols := h.Heads * h.HeadDim
+			s := newSequence(1, positions, cols, h.KVHeads*h.HeadDim)
+			var exact []float64
+			eachTarget(t, func(t *testing.T, g target) {
+				if g.scalar() {
+					t.Skip("a large shape; the scalar form has no segments")
+				}
+				run := func(threads int, cut ...int) []float32 {
+					x := newText(g.open(t, binding.ContextOptions{Threads: threads}), pagesFor(positions, pageSize), pageSize, h)
+					s := *s
+					x.reserve(&s)
+					for _, n := range cut {
+						x.step([]*sequence{&s}, n)
+					}
+					require.Equal(t, positions, s.done)
+					return x.out[&s]
+				}
+				want := run(2, positions)
+				if exact == nil {
+					exact = reference.Causal(s.q[:cols*positions], s.k, s.v, 0, h)
+				}
+				near(t, exact, want)
+				same(t, want, run(1, positions), "one thread")
+				same(t, want, run(2, 511, 1, 1, 1, 509, 1, 1, 1, 74), "around segments")
+				same(t, want, run(2, 512, 512, 76), "at segments")
+				same(t, want, run(1, 1, 300, 2, 7, 300, 30, 64, 395, 1), "odd pieces")
+			})
+		})
+	}
+}
+
 // TestPagedAttentionMixture: prefill, decode, idle places and sequences without rows in one call
 // give each sequence the bits that it has alone (P52).
 func TestPagedAttentionMixture(t *testing.T) {
