@@ -85,6 +85,7 @@ func TestAttention(t *testing.T) {
 		{"P52: sequences of 5 and 10", 2, 2, 16, []int32{0, 5, 15}, []int32{0, 5, 15}, false},
 		{"a sequence without queries", 2, 1, 8, []int32{0, 4, 4, 9}, []int32{0, 9, 20, 21}, false},
 		{"a sequence without keys", 2, 1, 8, []int32{0, 4, 6, 9}, []int32{0, 9, 9, 21}, false},
+		{"ragged, enough for every worker", 4, 2, 24, []int32{0, 100, 101, 300}, []int32{0, 300, 310, 600}, false},
 		{"more keys than any block", 1, 1, 32, one(3), one(4304), false},
 		{"siglip patches, 2 heads of 72", 2, 2, 72, one(729), one(729), true},
 	}

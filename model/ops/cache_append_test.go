@@ -218,7 +218,7 @@ func TestCacheAppendFaults(t *testing.T) {
 }
 
 func TestCacheAppendInvariant(t *testing.T) {
-	const cols = 77
+	const cols = invariantCols
 	keys, values := reference.Uniform(1, 64*cols), reference.Uniform(2, 64*cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

@@ -151,7 +151,7 @@ func TestRowIndexEdges(t *testing.T) {
 }
 
 func TestCopyRowsInvariant(t *testing.T) {
-	const cols = 77
+	const cols = invariantCols
 	x := reference.Uniform(1, 64*cols)
 	index := make([]int32, 64)
 	for i := range index {

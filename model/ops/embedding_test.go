@@ -120,7 +120,7 @@ func TestEmbeddingIDs(t *testing.T) {
 }
 
 func TestEmbeddingInvariant(t *testing.T) {
-	const vocab, cols = 70, 129
+	const vocab, cols = 70, invariantCols
 	table := reference.Round(reference.Uniform(1, vocab*cols), ops.BF16)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

@@ -70,7 +70,7 @@ func TestLayerNormEdges(t *testing.T) {
 }
 
 func TestLayerNormInvariant(t *testing.T) {
-	const cols = 333
+	const cols = invariantCols
 	x, w, b := reference.Uniform(1, 64*cols), reference.Uniform(2, cols), reference.Uniform(3, cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

@@ -69,7 +69,7 @@ func TestRMSNormEpsilon(t *testing.T) {
 }
 
 func TestRMSNormInvariant(t *testing.T) {
-	const cols = 333
+	const cols = invariantCols
 	x, w := reference.Uniform(1, 64*cols), reference.Uniform(2, cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

@@ -79,7 +79,7 @@ func TestRoPEFar(t *testing.T) {
 }
 
 func TestRoPEInvariant(t *testing.T) {
-	const headDim, cols = 72, 3 * 72
+	const headDim, cols = 72, 20 * 72 // shared among workers, as invariantCols is
 	x, p, f := reference.Uniform(1, 64*cols), positions(64), frequencies(headDim)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

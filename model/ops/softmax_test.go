@@ -118,7 +118,7 @@ func TestSoftmaxNotFinite(t *testing.T) {
 }
 
 func TestSoftmaxInvariant(t *testing.T) {
-	const cols = 333
+	const cols = invariantCols
 	x := reference.Uniform(1, 64*cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

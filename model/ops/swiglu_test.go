@@ -82,7 +82,7 @@ func TestSwiGLUNotFinite(t *testing.T) {
 }
 
 func TestSwiGLUInvariant(t *testing.T) {
-	const cols = 333
+	const cols = invariantCols
 	gate, up := reference.Uniform(1, 64*cols), reference.Uniform(2, 64*cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {

@@ -16,6 +16,7 @@ import (
 func TestTopK(t *testing.T) {
 	shapes := []struct{ rows, cols, k int }{
 		{1, 1, 1}, {3, 7, 7}, {7, 72, 5}, {729, 9, 1}, {2, 729, 50}, {1, 4304, 256}, {5, 257, 40}, {1, 128256, 1}, {1, 128256, 50}, {3, 20000, 17},
+		{2, 128256, 50}, {1, 300000, 40}, // rows that several workers share
 	}
 	for _, c := range shapes {
 		for _, kind := range []string{"spread", "ties"} {
@@ -51,12 +52,12 @@ func TestTopK(t *testing.T) {
 // TestTopKPlaces puts the largest value at every place near the ends of vectors and of the parts
 // that workers take.
 func TestTopKPlaces(t *testing.T) {
-	const cols = 32771
+	const cols = 220001 // shared among workers
 	x := slices.Repeat([]float32{-1}, cols)
 	each(t, func(t *testing.T, d *device) {
 		xd, ids := d.floats(x, 1, cols), d.tensor(ops.I32, 1, 2)
 		var places []int
-		for _, around := range []int{0, 8, 16, 64, 8192, cols / 4, cols / 2, 3 * cols / 4, cols - 1} {
+		for _, around := range []int{0, 8, 16, 64, 8192, cols / 8, cols / 4, cols / 2, 3 * cols / 4, cols - 1} {
 			for at := max(0, around-2); at <= min(cols-1, around+2); at++ {
 				places = append(places, at)
 			}
@@ -94,6 +95,18 @@ func TestTopKNotFinite(t *testing.T) {
 			fault(t, s, "topk", binding.FaultNotFinite, 1, 0)
 			require.Equal(t, []int32{2, -1, 2}, d.readInts(ids))
 		})
+		t.Run("NaN in a row that several workers share", func(t *testing.T) {
+			const cols = 220001
+			x := reference.Uniform(1, cols)
+			xd := d.floats(x, 1, cols)
+			for _, at := range []int{0, 1, cols / 4, cols/2 - 1, cols / 2, cols - 1} {
+				require.NoError(t, xd.Reshape(cols, 1).WriteFloat32(at, []float32{nan}))
+				s := d.Stream()
+				s.ArgMax(d.tensor(ops.I32, 1, 1), xd)
+				fault(t, s, "topk", binding.FaultNotFinite, 0, int64(at))
+				require.NoError(t, xd.Reshape(cols, 1).WriteFloat32(at, x[at:at+1]))
+			}
+		})
 		for _, cols := range []int{3, 77, 40000} {
 			for _, at := range []int{0, cols / 2, cols - 1} {
 				t.Run(fmt.Sprintf("NaN at %d of %d", at, cols), func(t *testing.T) {
@@ -113,29 +126,46 @@ func TestTopKNotFinite(t *testing.T) {
 	})
 }
 
-// TestArgMaxThreads: however many threads share the vocabulary of Llama 3, the answer is the lowest
-// index of the largest value, and the first NaN in any part of it is found.
-func TestArgMaxThreads(t *testing.T) {
-	const vocab = 128256
-	x := reference.Uniform(1, vocab)
+// TestTopKThreads: two or three rows of the vocabulary of Llama 3 are cut into parts, as many as there
+// are threads for, and the answer is that of one thread: of equals the lowest index, wherever the
+// parts end, the one value of a row of -inf, and the first NaN of a row.
+func TestTopKThreads(t *testing.T) {
+	const vocab, k = 128256, 20
+	spread := reference.Uniform(1, vocab)
+	places := [][]int{{128255}, {128254, 128255}, {64128, 128255}, {64127, 64128}, {40, 60000, 128000}, {0, 1, 128255}}
+	with := func(row []float32, at []int, v float64) []float32 {
+		row = slices.Clone(row)
+		for _, c := range at {
+			row[c] = float32(v)
+		}
+		return row
+	}
+	var want [][]int32
+	for _, ties := range places {
+		want = append(want, reference.TopK(with(spread, ties, 2), vocab, k))
+	}
+	masked := slices.Repeat([]float32{float32(math.Inf(-1))}, vocab)
 	eachTarget(t, func(t *testing.T, g target) {
-		for _, threads := range []int{1, 2, 3, 8} {
-			d := g.open(t, binding.ContextOptions{Threads: threads})
-			best := d.tensor(ops.I32, 1, 1)
-			for _, ties := range [][]int{{128255}, {128254, 128255}, {64128, 128255}, {64127, 64128}, {40, 60000, 128000}, {0, 1, 128255}} {
-				data := slices.Clone(x)
-				for _, at := range ties {
-					data[at] = 2
-				}
-				d.run(func(s *ops.Stream) { s.ArgMax(best, d.floats(data, 1, vocab)) })
-				require.Equal(t, []int32{int32(ties[0])}, d.readInts(best), "%d threads, largest at %v", threads, ties)
+		for _, c := range []struct{ rows, threads int }{{2, 1}, {2, 2}, {2, 3}, {3, 2}, {3, 8}} {
+			d := g.open(t, binding.ContextOptions{Threads: c.threads})
+			x, best, ids := d.zeros(c.rows, vocab), d.tensor(ops.I32, c.rows, 1), d.tensor(ops.I32, c.rows, k)
+			last := c.rows - 1
+			for i, ties := range places {
+				require.NoError(t, x.WriteFloat32(0, with(masked, ties, 2)))
+				require.NoError(t, x.WriteFloat32(last, with(spread, ties, 2)))
+				d.run(func(s *ops.Stream) {
+					s.ArgMax(best, x)
+					s.TopK(ids, nil, x)
+				})
+				got := d.readInts(best)
+				require.EqualValues(t, ties[0], got[0], "%+v, alone at %v", c, ties)
+				require.EqualValues(t, ties[0], got[last], "%+v, largest at %v", c, ties)
+				require.Equal(t, want[i], d.readInts(ids)[last*k:], "%+v, largest at %v", c, ties)
 
-				for _, at := range ties {
-					data[at] = float32(math.NaN())
-				}
+				require.NoError(t, x.WriteFloat32(last, with(spread, ties, math.NaN())))
 				s := d.Stream()
-				s.ArgMax(best, d.floats(data, 1, vocab))
-				fault(t, s, "topk", binding.FaultNotFinite, 0, int64(ties[0]))
+				s.ArgMax(best, x)
+				fault(t, s, "topk", binding.FaultNotFinite, int64(last), int64(ties[0]))
 			}
 		}
 	})
