@@ -198,7 +198,7 @@ func TestTopKFirstFault(t *testing.T) {
 }
 
 func TestTopKInvariant(t *testing.T) {
-	const cols, k = 9000, 11 // few rows are cut into parts, many are not
+	const cols, k = 9000, 11 // rows whole: TestTopKThreads has rows in parts
 	x := reference.Uniform(1, 64*cols)
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {
