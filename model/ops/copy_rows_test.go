@@ -187,6 +187,7 @@ func TestCopyRowsErrors(t *testing.T) {
 			{"scatter of another height", ops.ErrShape, func(s *ops.Stream) { s.ScatterRows(x, y.RowRange(0, 1), index) }},
 			{"scatter to another width", ops.ErrShape, func(s *ops.Stream) { s.ScatterRows(d.zeros(4, 4), y, index) }},
 			{"scatter over x", binding.ErrInvalidArgument, func(s *ops.Stream) { s.ScatterRows(x, x.RowRange(0, 2), index) }},
+			{"scatter over x behind its own count of rows", binding.ErrInvalidArgument, func(s *ops.Stream) { s.ScatterRows(x, x.RowRange(2, 2), index) }},
 			{"gather over the index", binding.ErrInvalidArgument, func(s *ops.Stream) { s.GatherRows(index, d.ints(5, 6), index) }},
 			{"scatter over the index", binding.ErrInvalidArgument, func(s *ops.Stream) { s.ScatterRows(index, d.ints(5, 6), index) }},
 			{"a tensor that was freed", binding.ErrInvalidArgument, func(s *ops.Stream) {

@@ -321,6 +321,23 @@ func TestPagedAttentionFaults(t *testing.T) {
 	})
 }
 
+// TestPagedAttentionOldPage: every page that a row sees is checked, not only those of this step.
+func TestPagedAttentionOldPage(t *testing.T) {
+	each(t, func(t *testing.T, d *device) {
+		for _, page := range []int32{4, -1, math.MaxInt32, math.MinInt32} {
+			k, v, s := d.zeros(16, 6), d.zeros(16, 6), d.Stream()
+			p := ops.Paged{PageSize: 4, PageTable: d.ints(page, 1).Reshape(1, 2), Lengths: d.ints(6), QOffsets: d.ints(0, 1)}
+			s.CacheAppend(k, v, d.zeros(1, 6), d.zeros(1, 6), p)
+			require.NoError(t, s.Wait(), "position 5 lies in the second page")
+			y := d.framed(reference.Uniform(1, 12), 1, 12)
+			s.PagedAttention(y.Tensor, d.zeros(1, 12), k, v, p, ops.PagedHeads{Heads: 4, KVHeads: 2, HeadDim: 3, Scale: 1})
+			fault(t, s, "paged_attention", binding.FaultPage, 0, int64(page))
+			require.Equal(t, make([]float32, 12), d.read(y.Tensor), "no answer is left there")
+			y.intact()
+		}
+	})
+}
+
 func TestPagedAttentionErrors(t *testing.T) {
 	each(t, func(t *testing.T, d *device) {
 		q, y, k, v := d.zeros(5, 12), d.zeros(5, 12), d.zeros(16, 6), d.zeros(16, 6)
