@@ -14,11 +14,11 @@ import (
 	"github.com/llama3v/llama3v/model/weights"
 )
 
-// The largest normalised squared error allowed of an op with float32 output, by the type of its
-// weights. The reference takes the rounded weights, so what is left is the rounding of sums and
-// outputs in float32 for every type: 3.5e-15 for one rounding, 1e-12 to 1e-11 for a chain over
-// thousands of products. An op that keeps its output in a narrower type adds that type's own
-// rounding: about 4.3e-8 for f16 and 2.8e-6 for bf16.
+// Bound is the largest normalised squared error allowed of an op with float32 output, whatever the
+// type of its weights: the reference takes the rounded weights, so what is left is the rounding of
+// sums and outputs in float32, 3.5e-15 for one rounding and about 1e-12 for a chain over thousands
+// of products. An op that keeps its output in a narrower type would add that type's own rounding,
+// about 4.3e-8 for f16 and 2.8e-6 for bf16.
 const Bound = 1e-10
 
 // NMSE is the normalised squared error sum((got-want)²) / sum(want²). Against zeros it is 0 for
