@@ -27,6 +27,9 @@ func openLibrary(c *config) (*binding.Library, Backend, error) {
 	caps := library.Capabilities()
 	b := Backend{Name: caps.Name, Path: library.Path(), Hash: library.Hash(), ABI: library.ABI().String(),
 		Device: caps.Device, Emulated: caps.Emulated}
+	if c.kernels != "" {
+		b.Device += ", held to " + c.kernels
+	}
 	for _, candidate := range tried {
 		if candidate.Err != nil {
 			b.Skipped = append(b.Skipped, candidate.String())

@@ -1,6 +1,10 @@
 package llama3v
 
-import "github.com/llama3v/llama3v/model/chat"
+import (
+	"strings"
+
+	"github.com/llama3v/llama3v/model/chat"
+)
 
 // Turn is one message of a conversation: who says it, and text and pictures in the order in which
 // they are said.
@@ -51,11 +55,11 @@ func (c Chat) split() (messages []chat.Message, pictures []Picture) {
 	return messages, pictures
 }
 
-// empty says whether nobody says anything and no picture is shown.
-func (c Chat) empty() bool {
+// silent says whether there is nothing to answer: no text but white space beside the system's.
+func (c Chat) silent() bool {
 	for _, turn := range c {
 		for _, part := range turn.Parts {
-			if part.Picture != nil || part.Text != "" {
+			if turn.Role != "system" && strings.TrimSpace(part.Text) != "" {
 				return false
 			}
 		}

@@ -69,7 +69,7 @@ func (m *Model) EncodeImages(ctx context.Context, pictures []Picture, opts ...En
 		return m.eye.Features(s, pixels, f)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encode images: %w", err)
+		return nil, fmt.Errorf("encode images: %w", ended(ctx, err))
 	}
 	first := seen[0].features
 	data := make([]float32, 0, len(seen)*len(first.data))

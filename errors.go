@@ -1,6 +1,7 @@
 package llama3v
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -20,7 +21,7 @@ var (
 	ErrUnsupported = binding.ErrUnsupported // a model, type or option that this version or backend does not have
 	ErrOutOfMemory = binding.ErrOutOfMemory // see MemoryError for the numbers
 	ErrClosed      = binding.ErrClosed      // used after Close
-	ErrCancelled   = binding.ErrCancelled   // stopped on the device; the context's own error is joined to it
+	ErrCancelled   = binding.ErrCancelled   // stopped on the device; errors.Is finds the context's error, too
 
 	ErrMissingTensor = weights.ErrMissingTensor // all missing names are in the text
 	ErrContextFull   = llama.ErrContextFull     // prompt and pictures need more positions than there are
@@ -30,9 +31,9 @@ var (
 	ErrPictureUnsupported = imageprep.ErrUnsupported
 	ErrPictureTooLarge    = imageprep.ErrTooLarge
 
-	ErrPictureCount = chat.ErrImages           // the prompt has more or fewer places than there are pictures
-	ErrNotFinite    = errors.New("not finite") // NaN or infinity out of a stage; see NotFiniteError
-	ErrEmptyPrompt  = errors.New("empty prompt")
+	ErrPictureCount = chat.ErrImages             // the prompt has more or fewer places than there are pictures
+	ErrNotFinite    = errors.New("not finite")   // NaN or infinity out of a stage; see NotFiniteError
+	ErrEmptyPrompt  = errors.New("empty prompt") // no text to answer, with or without pictures
 	ErrOption       = errors.New("invalid option")
 )
 
@@ -67,3 +68,19 @@ func (e *NotFiniteError) Error() string {
 
 func (e *NotFiniteError) Is(target error) bool { return target == ErrNotFinite }
 func (e *NotFiniteError) Unwrap() error        { return e.cause }
+
+// endedError is what an ended context stopped. Its text is the cause alone; errors.Is finds the
+// cause, the context's own error, and what the stop looked like from below.
+type endedError struct{ cause, ended, below error }
+
+func (e *endedError) Error() string   { return e.cause.Error() }
+func (e *endedError) Unwrap() []error { return []error{e.cause, e.ended, e.below} }
+
+// ended explains an err that ctx's end brought about, and gives every other err as it is.
+func ended(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || cause == nil || !errors.Is(err, cause) && !errors.Is(err, ErrCancelled) {
+		return err
+	}
+	return &endedError{cause, ctx.Err(), err}
+}

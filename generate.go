@@ -49,7 +49,7 @@ func (m *Model) Ask(ctx context.Context, question string, with ...Input) (*Answe
 func (m *Model) Generate(ctx context.Context, conversation Chat, opts ...GenerateOption) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		if err := m.generate(ctx, conversation, opts, func(t Token) bool { return yield(t, nil) }); err != nil {
-			yield(Token{}, fmt.Errorf("generate: %w", err))
+			yield(Token{}, fmt.Errorf("generate: %w", ended(ctx, err)))
 		}
 	}
 }
@@ -63,12 +63,7 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 	if err != nil {
 		return err
 	}
-	room := m.contextSize() - len(p.ids)
-	if room < 1 {
-		return fmt.Errorf("%w: the prompt needs %d positions (%d of them for pictures) and one for the answer, the context has %d",
-			ErrContextFull, len(p.ids), p.answer.ImageTokens, m.contextSize())
-	}
-	limit := min(c.maxTokens, room)
+	limit := min(c.maxTokens, m.runner.Context()-len(p.ids))
 	sequence, err := m.runner.Cache.Reserve(ctx, len(p.ids)+limit)
 	if err != nil {
 		return err
@@ -84,8 +79,9 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 	text := tokenizer.NewStream(m.tokenizer)
 	text.SkipSpecial = true // structure inside an answer is no text
 	var whole strings.Builder
+	a := p.answer
+	a.TokenIDs = make([]int32, 0, limit)
 	for {
-		a := p.answer
 		a.TokenIDs = append(a.TokenIDs, next)
 		token := Token{ID: next}
 		switch {
@@ -130,7 +126,7 @@ func (m *Model) prompt(ctx context.Context, conversation Chat, c *generateConfig
 	if m.runner == nil {
 		return nil, fmt.Errorf("%w: the model has no decoder", ErrUnsupported)
 	}
-	if conversation.empty() {
+	if conversation.silent() {
 		return nil, ErrEmptyPrompt
 	}
 	messages, pictures := conversation.split()
@@ -149,6 +145,11 @@ func (m *Model) prompt(ctx context.Context, conversation Chat, c *generateConfig
 	}
 	if slots != len(pictures) {
 		return nil, fmt.Errorf("%w: %d pictures, the prompt has %d slots", ErrPictureCount, len(pictures), slots)
+	}
+	pictured := slots * m.model.PictureTokens()
+	if need, room := len(tokens)-slots+pictured, m.runner.Context(); need >= room {
+		return nil, fmt.Errorf("%w: the prompt needs %d positions (%d of them for pictures) and one for the answer, the context has %d",
+			ErrContextFull, need, pictured, room)
 	}
 	p := &prompt{answer: &Answer{Backend: m.backend}}
 	var seen []seenPicture
@@ -231,8 +232,6 @@ func (m *Model) stopIDs(c *generateConfig) map[int32]bool {
 	return stop
 }
 
-func (m *Model) contextSize() int { return m.runner.Context() }
-
 // prefill runs the prompt through the decoder in steps, and gives the first token.
 func (m *Model) prefill(ctx context.Context, sequence *llama.Sequence, p *prompt, tap TapFunc) (next int32, err error) {
 	rows := rowFeed{rows: p.rows, dim: m.model.Config.Text.Dim}
@@ -283,7 +282,7 @@ func (m *Model) decode1(ctx context.Context, sequence *llama.Sequence, id int32)
 	}
 	defer m.release()
 	next, err := m.runner.Decode(sequence, id)
-	return next, m.explain(ctx, err)
+	return next, explain(err)
 }
 
 func (m *Model) logAnswer(ctx context.Context, a *Answer) {

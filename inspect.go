@@ -2,6 +2,7 @@ package llama3v
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -110,7 +111,7 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 	if err != nil {
 		return err
 	}
-	bc, err := library.NewContext(binding.ContextOptions{Threads: 1})
+	bc, err := library.NewContext(binding.ContextOptions{Threads: 1, Kernels: c.kernels})
 	if err != nil {
 		return err
 	}
@@ -127,5 +128,7 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 		return err
 	}
 	d.Plan, d.Context = &plan, sizes.Context
-	return nil
+	m.device = device
+	_, err = m.compute(loader.Products())
+	return errors.Join(err, plan.fits(c.memoryLimit, library.Capabilities().MemoryFree))
 }

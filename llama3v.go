@@ -108,7 +108,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, opts ...Option) (*Model, error) {
 	}
 	m.device = ops.NewDevice(bc, library.Capabilities())
 	if err := m.load(ctx, mc, checkpoint, library.Capabilities().MemoryFree); err != nil {
-		return nil, errors.Join(err, m.device.Close())
+		return nil, errors.Join(ended(ctx, err), m.device.Close())
 	}
 	m.loadTime = time.Since(start)
 	c.logger.Info("model open", "family", mc.Family, "backend", backend.Name, "library", backend.Path,
@@ -270,7 +270,7 @@ func (m *Model) step(ctx context.Context, f func(s *ops.Stream) error) error {
 		// What f queued before it failed must not run into the next step.
 		err = errors.Join(err, ignoreRepeat(m.stream.Wait(), err))
 	}
-	return m.explain(ctx, err)
+	return explain(err)
 }
 
 // acquire takes the device, unless ctx ends first or the model is closed.
@@ -293,13 +293,7 @@ func (m *Model) acquire(ctx context.Context) error {
 func (m *Model) release() { <-m.lock }
 
 // explain turns a device error into what a caller can act on.
-func (m *Model) explain(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, ErrCancelled) && ctx.Err() != nil {
-		return errors.Join(context.Cause(ctx), err)
-	}
+func explain(err error) error {
 	var fault *binding.FaultError
 	if errors.As(err, &fault) && fault.NotFinite() {
 		return &NotFiniteError{Stage: vlm.StageName(int(fault.Stage)), Row: fault.Index, cause: err}

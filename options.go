@@ -131,13 +131,13 @@ func WithActivations(a Activations) Option {
 // WithMemoryLimit bounds the bytes that the model may allocate on the device. Open fails with a
 // MemoryError when its plan does not fit.
 func WithMemoryLimit(bytes int64) Option {
-	return positive("memory limit", int(bytes), func(c *config) { c.memoryLimit = bytes })
+	return positive("memory limit", bytes, func(c *config) { c.memoryLimit = bytes })
 }
 
 // WithFeatureCache bounds the host memory that keeps features of pictures already seen; 0 keeps
 // none. The default is 256 MiB.
 func WithFeatureCache(bytes int64) Option {
-	return positive("feature cache", int(bytes), func(c *config) { c.featureCache = bytes })
+	return positive("feature cache", bytes, func(c *config) { c.featureCache = bytes })
 }
 
 // WithAlpha says what becomes of transparency.
@@ -198,7 +198,7 @@ func WithTokenizer(t tokenizer.Tokenizer) Option {
 	}
 }
 
-func positive(what string, n int, set func(*config)) Option {
+func positive[N int | int64](what string, n N, set func(*config)) Option {
 	return func(c *config) error {
 		if n < 0 {
 			return fmt.Errorf("%w: %s %d", ErrOption, what, n)

@@ -1,10 +1,13 @@
 package llama3v
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"io"
+	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/llama3v/llama3v/model/imageprep"
 )
@@ -23,10 +26,11 @@ func File(path string) Picture {
 	return Picture{name: path, read: func(limit int64) ([]byte, error) {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, withoutPath(err)
 		}
 		defer f.Close()
-		return readAll(f, limit)
+		data, err := readAll(f, limit)
+		return data, withoutPath(err)
 	}}
 }
 
@@ -36,9 +40,19 @@ func Bytes(data []byte) Picture {
 	return Picture{name: fmt.Sprintf("%d bytes", len(data)), read: func(int64) ([]byte, error) { return data, nil }}
 }
 
-// Reader is an encoded picture that r gives, read once, to its end.
+// Reader is an encoded picture that r gives. It is read when first needed, once and to its end; the
+// bytes are kept, so that the Picture serves several questions.
 func Reader(r io.Reader) Picture {
-	return Picture{name: "reader", read: func(limit int64) ([]byte, error) { return readAll(r, limit) }}
+	if r == nil {
+		return Picture{name: "nil reader"}
+	}
+	var once sync.Once
+	var data []byte
+	var err error
+	return Picture{name: "reader", read: func(limit int64) ([]byte, error) {
+		once.Do(func() { data, err = readAll(r, limit) })
+		return data, err
+	}}
 }
 
 // Image is a decoded picture.
@@ -50,6 +64,15 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrPictureTooLarge, limit)
 	}
 	return data, err
+}
+
+// withoutPath takes the operation and the path out of a file's error: the caller names the picture.
+func withoutPath(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // decode turns the picture into upright RGB pixels. index is its place among the pictures of the

@@ -1,6 +1,9 @@
 package tokenizer
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Stream turns ids into text as they come. It hands out whole characters only: a character that is
 // spread over several tokens appears with the last of them, and bytes that can no longer form one
@@ -12,7 +15,10 @@ type Stream struct {
 	tokenizer Tokenizer
 	special   map[int32]bool
 	pending   string // at most three bytes: the start of a character
-	err       error
+	// What was handed out. Push returns cuts of it, so that a token of whole characters allocates
+	// nothing but this buffer's growth.
+	text strings.Builder
+	err  error
 }
 
 // NewStream starts a stream that shows special tokens as their text.
@@ -37,9 +43,13 @@ func (s *Stream) Push(id int32) string {
 	if s.SkipSpecial && s.special[id] {
 		return ""
 	}
-	var b strings.Builder
-	s.pending = appendValid(&b, s.pending+string(bytes))
-	return b.String()
+	start := s.text.Len()
+	if s.pending == "" && utf8.Valid(bytes) {
+		s.text.Write(bytes)
+	} else {
+		s.pending = appendValid(&s.text, s.pending+string(bytes))
+	}
+	return s.text.String()[start:]
 }
 
 // Flush ends the text: bytes that still wait for the rest of a character come out as one U+FFFD.
