@@ -2,13 +2,14 @@ package binding
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
 // The version of the C interface that this package is written against.
 const (
 	ABIMajor = 1
-	ABIMinor = 0
+	ABIMinor = 1
 )
 
 // ABIVersion is a library's version of the C interface.
@@ -45,19 +46,64 @@ const (
 	I8   DType = 6
 )
 
+// Block types of GGUF files, for weights alone: see the header.
+const (
+	Q4_0   DType = 16
+	Q4_1   DType = 17
+	Q5_0   DType = 18
+	Q5_1   DType = 19
+	Q8_0   DType = 20
+	Q2_K   DType = 21
+	Q3_K   DType = 22
+	Q4_K   DType = 23
+	Q5_K   DType = 24
+	Q6_K   DType = 25
+	IQ4_NL DType = 26
+	IQ4_XS DType = 27
+)
+
+// dtypes has each type's name, the elements of a block (1 for a plain type) and the block's bytes.
 var dtypes = [...]struct {
-	name string
-	size int
-}{F32: {"f32", 4}, F16: {"f16", 2}, BF16: {"bf16", 2}, I32: {"i32", 4}, U8: {"u8", 1}, I8: {"i8", 1}}
+	name            string
+	elements, bytes int
+}{
+	F32: {"f32", 1, 4}, F16: {"f16", 1, 2}, BF16: {"bf16", 1, 2}, I32: {"i32", 1, 4}, U8: {"u8", 1, 1}, I8: {"i8", 1, 1},
+	Q4_0: {"q4_0", 32, 18}, Q4_1: {"q4_1", 32, 20}, Q5_0: {"q5_0", 32, 22}, Q5_1: {"q5_1", 32, 24}, Q8_0: {"q8_0", 32, 34},
+	Q2_K: {"q2_k", 256, 84}, Q3_K: {"q3_k", 256, 110}, Q4_K: {"q4_k", 256, 144}, Q5_K: {"q5_k", 256, 176}, Q6_K: {"q6_k", 256, 210},
+	IQ4_NL: {"iq4_nl", 32, 18}, IQ4_XS: {"iq4_xs", 256, 136},
+}
 
-func (d DType) known() bool { return d > 0 && int(d) < len(dtypes) }
+func (d DType) known() bool { return d > 0 && int(d) < len(dtypes) && dtypes[d].bytes > 0 }
 
-// Size is the bytes of one element, 0 for a type this package does not know.
+// Size is the bytes of one element of a plain type; 0 for a block type, and for a type this package
+// does not know.
 func (d DType) Size() int {
-	if !d.known() {
+	if !d.known() || d.Quantized() {
 		return 0
 	}
-	return dtypes[d].size
+	return dtypes[d].bytes
+}
+
+// Quantized says whether it is a block type.
+func (d DType) Quantized() bool { return d.known() && dtypes[d].elements > 1 }
+
+// Block is the elements and bytes of the smallest piece of a row: one element of a plain type. Both
+// are 0 for a type this package does not know.
+func (d DType) Block() (elements, bytes int) {
+	if !d.known() {
+		return 0, 0
+	}
+	return dtypes[d].elements, dtypes[d].bytes
+}
+
+// RowBytes is the bytes of a row of cols elements, 0 where cols is no whole number of blocks or does
+// not fit.
+func (d DType) RowBytes(cols int) int {
+	elements, bytes := d.Block()
+	if elements == 0 || cols < 1 || cols%elements != 0 || cols/elements > math.MaxInt/bytes {
+		return 0
+	}
+	return cols / elements * bytes
 }
 
 func (d DType) String() string {

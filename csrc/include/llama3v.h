@@ -46,7 +46,7 @@ extern "C" {
  * is L3V_UNSUPPORTED, since an ignored field would be a wrong answer. Fields named reservedN must
  * be zero. */
 #define L3V_ABI_MAJOR 1u
-#define L3V_ABI_MINOR 0u
+#define L3V_ABI_MINOR 1u
 #define L3V_ABI_VERSION ((L3V_ABI_MAJOR << 16) | L3V_ABI_MINOR)
 
 typedef int32_t l3v_status;
@@ -67,6 +67,23 @@ typedef int32_t l3v_status;
 #define L3V_I32 4
 #define L3V_U8 5
 #define L3V_I8 6
+
+/* Block types of GGUF files, for weights alone (since ABI 1.1). A row is a whole number of blocks,
+ * each of a fixed number of elements and bytes as ggml defines them (ggml/src/ggml-common.h,
+ * ggml-quants.c): float16 scales, small integers, in its byte order. Their values widened to float32
+ * are the ones that ggml's dequantize_row_* gives, bit for bit. */
+#define L3V_Q4_0 16   /* 32 elements in 18 bytes */
+#define L3V_Q4_1 17   /* 32 in 20 */
+#define L3V_Q5_0 18   /* 32 in 22 */
+#define L3V_Q5_1 19   /* 32 in 24 */
+#define L3V_Q8_0 20   /* 32 in 34 */
+#define L3V_Q2_K 21   /* 256 in 84 */
+#define L3V_Q3_K 22   /* 256 in 110 */
+#define L3V_Q4_K 23   /* 256 in 144 */
+#define L3V_Q5_K 24   /* 256 in 176 */
+#define L3V_Q6_K 25   /* 256 in 210 */
+#define L3V_IQ4_NL 26 /* 32 in 18 */
+#define L3V_IQ4_XS 27 /* 256 in 136 */
 
 /* Activations fused behind a linear, or alone (l3v_activation). x is the value, all in float32. */
 #define L3V_ACT_NONE 0
@@ -256,7 +273,7 @@ typedef struct l3v_view {
  * plain row-major form. */
 typedef struct l3v_weight_params {
   uint32_t struct_size;
-  int32_t  dtype;  /* L3V_F32, L3V_F16, L3V_BF16 */
+  int32_t  dtype;  /* L3V_F32, L3V_F16, L3V_BF16, or a block type whose elements divide cols */
   int64_t  rows, cols;
 } l3v_weight_params;
 
@@ -264,8 +281,9 @@ typedef struct l3v_weight_params {
 L3V_API l3v_status l3v_weight_plan(l3v_context* ctx, const l3v_weight_params* p, int64_t* bytes);
 /* Makes a weight whose rows are still to be written. Ops refuse it until each row was. */
 L3V_API l3v_status l3v_weight_create(l3v_context* ctx, const l3v_weight_params* p, uint64_t* out);
-/* Packs rows [first, first + rows) from src: rows * cols elements of the weight's dtype, row-major,
- * little-endian, any alignment; bytes is their size. A row may be written again. Not under capture. */
+/* Packs rows [first, first + rows) from src: rows * cols elements of the weight's dtype (rows of
+ * whole blocks of a block type), row-major, little-endian, any alignment; bytes is their size. A row
+ * may be written again. Not under capture. */
 L3V_API l3v_status l3v_weight_write_rows(l3v_context* ctx, uint64_t weight, int64_t first,
                                          int64_t rows, const void* src, int64_t bytes);
 /* The inverse: bit for bit what was written. Waits. */
@@ -334,7 +352,12 @@ typedef struct l3v_linear_params {
   int64_t  rows;
   int32_t  compute;     /* L3V_F32: x as it is, products of the widened weight in float32.
                          * L3V_BF16: x rounded to nearest even bfloat16 first; bf16 weights only.
-                         * Sums are float32 either way. */
+                         * Sums are float32 either way.
+                         * L3V_I8 (since ABI 1.1): block types only. Each 32 values of a row of x
+                         * become int8 with one float32 scale, max |x| / 127, rounded to nearest
+                         * even. Inside a run of elements that share a scale in the weight, and are
+                         * at most 32, the sum is exact in int32; scales are applied and runs summed
+                         * in float32. */
   uint32_t reserved0;
 } l3v_linear_params;
 L3V_API l3v_status l3v_linear(l3v_context* ctx, const l3v_linear_params* p);

@@ -41,7 +41,7 @@ import (
 // DType is an element type.
 type DType = binding.DType
 
-// Activations are F32 as a rule, indices I32, masks U8; weights are F32, F16 or BF16.
+// Activations are F32 as a rule, indices I32, masks U8; weights are F32, F16, BF16 or a block type.
 const (
 	F32  = binding.F32
 	F16  = binding.F16
@@ -49,6 +49,19 @@ const (
 	I32  = binding.I32
 	U8   = binding.U8
 	I8   = binding.I8
+
+	Q4_0   = binding.Q4_0
+	Q4_1   = binding.Q4_1
+	Q5_0   = binding.Q5_0
+	Q5_1   = binding.Q5_1
+	Q8_0   = binding.Q8_0
+	Q2_K   = binding.Q2_K
+	Q3_K   = binding.Q3_K
+	Q4_K   = binding.Q4_K
+	Q5_K   = binding.Q5_K
+	Q6_K   = binding.Q6_K
+	IQ4_NL = binding.IQ4_NL
+	IQ4_XS = binding.IQ4_XS
 )
 
 var (

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/llama3v/llama3v/binding"
 )
@@ -15,10 +16,11 @@ type Weight struct {
 	rows, cols int
 }
 
-// NewWeight allocates a weight of F32, F16 or BF16 whose rows are still to be written: ops refuse it
-// until each was. Errors: ErrShape, binding.ErrUnsupported, binding.ErrOutOfMemory.
+// NewWeight allocates a weight of F32, F16, BF16 or a block type whose rows are still to be written:
+// ops refuse it until each was. Errors: ErrShape (also for rows of no whole number of blocks),
+// binding.ErrUnsupported, binding.ErrOutOfMemory.
 func (d *Device) NewWeight(t DType, rows, cols int) (*Weight, error) {
-	if _, err := matrixBytes(t, rows, cols); err != nil {
+	if err := checkWeight(t, rows, cols); err != nil {
 		return nil, err
 	}
 	packed, err := d.context.NewWeight(t, int64(rows), int64(cols))
@@ -30,10 +32,20 @@ func (d *Device) NewWeight(t DType, rows, cols int) (*Weight, error) {
 
 // WeightBytes is what NewWeight would allocate.
 func (d *Device) WeightBytes(t DType, rows, cols int) (int64, error) {
-	if _, err := matrixBytes(t, rows, cols); err != nil {
+	if err := checkWeight(t, rows, cols); err != nil {
 		return 0, err
 	}
 	return d.context.PlanWeight(t, int64(rows), int64(cols))
+}
+
+// checkWeight: whole blocks, and a size that an address space can hold.
+func checkWeight(t DType, rows, cols int) error {
+	rowBytes := t.RowBytes(cols)
+	if rowBytes == 0 || rows < 1 || rows > math.MaxInt/rowBytes {
+		elements, _ := t.Block()
+		return fmt.Errorf("weight %s [%d, %d]: %w: no matrix of blocks of %d", t, rows, cols, ErrShape, elements)
+	}
+	return nil
 }
 
 // Rows is the outputs of the linear layer, or the entries of the table; 0 for a nil weight.
@@ -63,9 +75,13 @@ func (w *Weight) String() string {
 	return fmt.Sprintf("%s [%d, %d]", w.dtype, w.rows, w.cols)
 }
 
-// WriteRows packs whole rows from first on: elements of the weight's type, row-major, little-endian.
+// RowBytes is the bytes of one row as WriteRows takes it.
+func (w *Weight) RowBytes() int { return w.dtype.RowBytes(w.cols) }
+
+// WriteRows packs whole rows from first on: elements (or blocks) of the weight's type, row-major,
+// little-endian.
 func (w *Weight) WriteRows(first int, src []byte) error {
-	rowBytes := w.cols * w.dtype.Size()
+	rowBytes := w.RowBytes()
 	if len(src) == 0 || len(src)%rowBytes != 0 || first < 0 || len(src)/rowBytes > w.rows-first {
 		return fmt.Errorf("write: %w: %d bytes from row %d of weight %s", ErrShape, len(src), first, w)
 	}
@@ -77,7 +93,7 @@ func (w *Weight) ReadRows(first, n int) ([]byte, error) {
 	if first < 0 || n < 1 || n > w.rows-first {
 		return nil, fmt.Errorf("read: %w: rows %d to %d of weight %s", ErrShape, first, first+n-1, w)
 	}
-	dst := make([]byte, n*w.cols*w.dtype.Size())
+	dst := make([]byte, n*w.RowBytes())
 	return dst, w.packed.ReadRows(int64(first), int64(n), dst)
 }
 

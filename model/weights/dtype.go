@@ -35,6 +35,22 @@ const (
 	F6E3M2
 )
 
+// The block types of the GGUF format (see package doc of its file).
+const (
+	Q4_0 DType = iota + F6E3M2 + 1
+	Q4_1
+	Q5_0
+	Q5_1
+	Q8_0
+	Q2_K
+	Q3_K
+	Q4_K
+	Q5_K
+	Q6_K
+	IQ4_NL
+	IQ4_XS
+)
+
 // dtypes has, for each type, its name in a safetensors header and its width.
 var dtypes = [...]struct {
 	name string
