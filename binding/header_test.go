@@ -146,6 +146,9 @@ func TestConstantsEqualTheHeaders(t *testing.T) {
 		"L3V_PEAK_COMPUTE": int(PeakCompute), "L3V_PEAK_READ": int(PeakRead),
 		"L3V_FAULT_NOT_FINITE": int(FaultNotFinite),
 	}
+	for d := Q4_0; d.known(); d++ {
+		want["L3V_"+strings.ToUpper(d.String())] = int(d)
+	}
 	for name, value := range constants {
 		if strings.HasPrefix(name, "L3V_STRUCT_") && name != "L3V_STRUCT_COUNT" {
 			continue // held by TestStructsNameTheHeadersFields

@@ -21,7 +21,7 @@ func TestOpenSaysWhatTheLibraryIs(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, hash, 64)
 	require.Equal(t, hash, l.Hash())
-	require.Equal(t, "1.0", l.ABI().String())
+	require.Equal(t, fmt.Sprintf("%d.%d", ABIMajor, ABIMinor), l.ABI().String())
 	require.Equal(t, Capabilities{
 		Name: "cpu", Device: "a fake", Capture: true, WeightTypes: 1<<F32 | 1<<BF16,
 		MemoryTotal: 1<<63 - 1, MaxHeadDim: 256, CancelLatency: 50 * time.Millisecond,
@@ -63,8 +63,9 @@ func TestHandshakeRefuses(t *testing.T) {
 		is      error
 		text    string
 	}{
-		{"P79: another major version, both are named", []string{"FAKE_ABI=(99u<<16)"}, ErrABIMismatch, "version 99.0 of the C interface, this program needs 1.0"},
+		{"P79: another major version, both are named", []string{"FAKE_ABI=(99u<<16)"}, ErrABIMismatch, fmt.Sprintf("version 99.0 of the C interface, this program needs %d.%d", ABIMajor, ABIMinor)},
 		{"P79: an older major version", []string{"FAKE_ABI=0"}, ErrABIMismatch, "version 0.0"},
+		{"P79: an older minor version", []string{"FAKE_ABI=(L3V_ABI_VERSION-1)"}, ErrABIMismatch, "of the C interface, this program needs"},
 		{"P79: no version function", []string{"FAKE_NO_VERSION"}, ErrABIMismatch, "no l3v_abi_version"},
 		{"P79: size of the view off by 8", []string{"FAKE_BAD_STRUCT=1", "FAKE_GROW=8"}, ErrABIMismatch, "l3v_view has 40 bytes and 5 fields, 32 and 5 expected"},
 		{"P79: size of the last struct off by 8", []string{"FAKE_BAD_STRUCT=23", "FAKE_GROW=8"}, ErrABIMismatch, "l3v_check_finite_params has 64 bytes"},
@@ -94,7 +95,7 @@ func requireRefused(t *testing.T, path string, is error, text string) {
 
 func TestOpenTakesANewerMinor(t *testing.T) {
 	l := fake(t, "FAKE_ABI=L3V_ABI_VERSION+1", "FAKE_TAIL")
-	require.Equal(t, "1.1", l.ABI().String())
+	require.Equal(t, fmt.Sprintf("%d.%d", ABIMajor, ABIMinor+1), l.ABI().String())
 }
 
 func TestOpenRefusesALibraryWhoseDependencyIsAbsent(t *testing.T) {
