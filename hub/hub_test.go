@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -261,9 +262,11 @@ func TestPullGoesOnWhereAConnectionBroke(t *testing.T) {
 
 func TestPullGoesOnInAnotherRun(t *testing.T) {
 	s := newServer(t, model(), "model.safetensors")
-	data, broken := s.files["model.safetensors"], true
+	data := s.files["model.safetensors"]
+	var broken atomic.Bool
+	broken.Store(true)
 	s.fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
-		if !broken || !strings.HasSuffix(r.URL.Path, "model.safetensors") {
+		if !broken.Load() || !strings.HasSuffix(r.URL.Path, "model.safetensors") {
 			return false
 		}
 		if nth == 0 {
@@ -276,7 +279,7 @@ func TestPullGoesOnInAnotherRun(t *testing.T) {
 	require.Error(t, err)
 	_, err = os.Stat(filepath.Join(c.Cache, "models--org--model", "snapshots", commit, "model.safetensors"))
 	require.ErrorIs(t, err, os.ErrNotExist, "half a file is no file")
-	broken = false
+	broken.Store(false)
 	rest := "GET /org/model/resolve/" + commit + "/model.safetensors bytes=1000000-"
 	before := s.count(rest)
 	dir, err := pull(t, c, "hf:org/model")
