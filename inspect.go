@@ -42,6 +42,9 @@ func Inspect(ctx context.Context, path string, opts ...Option) (*Description, er
 	if err != nil {
 		return nil, err
 	}
+	if path, err = local(ctx, path, opts); err != nil {
+		return nil, fmt.Errorf("inspect: %w", err)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("inspect: %w", err)

@@ -56,13 +56,18 @@ type Model struct {
 	closed bool
 }
 
-// Open reads the model in the folder path: config.json, safetensors with or without an index,
+// Open reads the model in the folder path, or of a name hf:ORG/NAME[@REVISION][:FILE] of the hub (see
+// package hub; its files are fetched into the shared cache first): config.json, safetensors with or without an index,
 // tokenizer.json, tokenizer_config.json, preprocessor_config.json, generation_config.json.
 //
 // Errors: ErrNoBackend, ErrABIMismatch, ErrUnsupported (a model type, activation or tensor type
 // that this version does not have), ErrMissingTensor, ErrShape, ErrOutOfMemory (as *MemoryError,
 // before any weight is read), ErrOption, and what reading the files gives.
 func Open(ctx context.Context, path string, opts ...Option) (*Model, error) {
+	path, err := local(ctx, path, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open model: %w", err)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("open model: %w", err)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/llama3v/llama3v/hub"
 	"github.com/llama3v/llama3v/model/imageprep"
 	"github.com/llama3v/llama3v/model/tokenizer"
 )
@@ -52,6 +53,7 @@ type config struct {
 	kernels      string
 	logger       *slog.Logger
 	tokenizer    tokenizer.Tokenizer
+	hub          *hub.Client // nil: as the environment says
 }
 
 func newConfig(opts []Option) (*config, error) {

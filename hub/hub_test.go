@@ -3,10 +3,6 @@ package hub
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,97 +17,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/internal/testhub"
 )
 
-const commit = "0123456789abcdef0123456789abcdef01234567"
-
-// server is a hub with one repository, org/model, and faults on demand.
-type server struct {
-	*httptest.Server
-	files map[string][]byte
-	large map[string]bool // kept as LFS: named by SHA-256
-
-	mu       sync.Mutex
-	requests []string // "GET /path [Range]"
-	// fault may answer a request itself; it counts requests for that path from 0.
-	fault func(w http.ResponseWriter, r *http.Request, nth int) bool
-	seen  map[string]int
-}
-
-func newServer(t *testing.T, files map[string][]byte, large ...string) *server {
-	s := &server{files: files, large: map[string]bool{}, seen: map[string]int{}}
-	for _, name := range large {
-		s.large[name] = true
-	}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(s.Close)
-	return s
-}
-
-func (s *server) digest(name string) string {
-	data := s.files[name]
-	if s.large[name] {
-		sum := sha256.Sum256(data)
-		return hex.EncodeToString(sum[:])
-	}
-	sum := sha1.Sum(append(fmt.Appendf(nil, "blob %d\x00", len(data)), data...))
-	return hex.EncodeToString(sum[:])
-}
-
-func (s *server) serve(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	nth := s.seen[r.URL.Path]
-	s.seen[r.URL.Path]++
-	s.requests = append(s.requests, strings.TrimSpace(r.Method+" "+r.URL.Path+" "+r.Header.Get("Range")))
-	s.mu.Unlock()
-	if s.fault != nil && s.fault(w, r, nth) {
-		return
-	}
-	if strings.HasPrefix(r.URL.Path, "/api/models/org/model/revision/") {
-		type lfs struct {
-			SHA256 string `json:"sha256"`
-			Size   int    `json:"size"`
-		}
-		type sibling struct {
-			Name   string `json:"rfilename"`
-			Size   int    `json:"size"`
-			BlobID string `json:"blobId"`
-			LFS    *lfs   `json:"lfs,omitempty"`
-		}
-		var list []sibling
-		for name, data := range s.files {
-			one := sibling{Name: name, Size: len(data), BlobID: s.digest(name)}
-			if s.large[name] {
-				one.LFS = &lfs{s.digest(name), len(data)}
-				one.BlobID, one.Size = strings.Repeat("f", 40), 130 // of the pointer file
-			}
-			list = append(list, one)
-		}
-		json.NewEncoder(w).Encode(map[string]any{"sha": commit, "siblings": list})
-		return
-	}
-	data, ok := s.files[strings.TrimPrefix(r.URL.Path, "/org/model/resolve/"+commit+"/")]
-	if !ok {
-		http.Error(w, "Entry not found", http.StatusNotFound)
-		return
-	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
-}
-
-func (s *server) client(t *testing.T) *Client {
+func client(t *testing.T, s *testhub.Server) *Client {
 	return &Client{Endpoint: s.URL, Cache: t.TempDir(), Pause: time.Millisecond}
-}
-
-func (s *server) count(prefix string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, r := range s.requests {
-		if strings.HasPrefix(r, prefix) {
-			n++
-		}
-	}
-	return n
 }
 
 func pattern(n int) []byte {
@@ -137,13 +48,13 @@ func pull(t *testing.T, c *Client, name string) (string, error) {
 }
 
 func TestPullTakesWhatAModelNeeds(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
-	c := s.client(t)
+	s := testhub.New(t, model(), "model.safetensors")
+	c := client(t, s)
 	var last Progress
 	c.Progress = func(p Progress) { last = p }
 	dir, err := pull(t, c, "hf:org/model")
 	require.NoError(t, err)
-	require.Equal(t, filepath.Join(c.Cache, "models--org--model", "snapshots", commit), dir)
+	require.Equal(t, filepath.Join(c.Cache, "models--org--model", "snapshots", testhub.Commit), dir)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	var names []string
@@ -151,23 +62,23 @@ func TestPullTakesWhatAModelNeeds(t *testing.T) {
 		names = append(names, e.Name())
 		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		require.NoError(t, err)
-		require.Equal(t, s.files[e.Name()], data, e.Name())
+		require.Equal(t, s.Files[e.Name()], data, e.Name())
 	}
 	require.Equal(t, []string{"config.json", "model.safetensors", "tokenizer.json"}, names)
 	require.Equal(t, Progress{"model.safetensors", 3 << 20, 3 << 20}, last)
 
 	target, err := os.Readlink(filepath.Join(dir, "model.safetensors"))
 	require.NoError(t, err)
-	require.Equal(t, filepath.Join("..", "..", "blobs", s.digest("model.safetensors")), target, "the layout of the Hugging Face tools")
+	require.Equal(t, filepath.Join("..", "..", "blobs", s.Digest("model.safetensors")), target, "the layout of the Hugging Face tools")
 	head, err := os.ReadFile(filepath.Join(c.Cache, "models--org--model", "refs", "main"))
 	require.NoError(t, err)
-	require.Equal(t, commit, string(head))
+	require.Equal(t, testhub.Commit, string(head))
 
-	before := s.count("GET /org")
+	before := s.Count("GET /org")
 	again, err := pull(t, c, "hf:org/model")
 	require.NoError(t, err)
 	require.Equal(t, dir, again)
-	require.Equal(t, before, s.count("GET /org"), "nothing is fetched twice")
+	require.Equal(t, before, s.Count("GET /org"), "nothing is fetched twice")
 
 	s.Close()
 	c.Offline = true
@@ -204,8 +115,8 @@ func TestPullChoosesFiles(t *testing.T) {
 			if _, ok := files["model.safetensors.index.json"]; ok {
 				files["model.safetensors.index.json"] = index
 			}
-			s := newServer(t, files)
-			c := s.client(t)
+			s := testhub.New(t, files)
+			c := client(t, s)
 			path, err := pull(t, c, tc.ref)
 			if tc.is != nil {
 				require.ErrorIs(t, err, tc.is)
@@ -235,9 +146,9 @@ func cut(w http.ResponseWriter, data []byte, n int) {
 }
 
 func TestPullGoesOnWhereAConnectionBroke(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
-	data := s.files["model.safetensors"]
-	s.fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
+	s := testhub.New(t, model(), "model.safetensors")
+	data := s.Files["model.safetensors"]
+	s.Fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
 		if !strings.HasSuffix(r.URL.Path, "model.safetensors") || nth >= 7 {
 			return false
 		}
@@ -252,20 +163,20 @@ func TestPullGoesOnWhereAConnectionBroke(t *testing.T) {
 		cut(w, data[from:], 100_000)
 		return true
 	}
-	dir, err := pull(t, s.client(t), "hf:org/model")
+	dir, err := pull(t, client(t, s), "hf:org/model")
 	require.NoError(t, err, "more cuts than attempts, but each brought something")
 	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, data, got)
-	require.Equal(t, 7, s.count("GET /org/model/resolve/"+commit+"/model.safetensors bytes="), "all but the first ask for the rest alone")
+	require.Equal(t, 7, s.Count("GET /org/model/resolve/"+testhub.Commit+"/model.safetensors bytes="), "all but the first ask for the rest alone")
 }
 
 func TestPullGoesOnInAnotherRun(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
-	data := s.files["model.safetensors"]
+	s := testhub.New(t, model(), "model.safetensors")
+	data := s.Files["model.safetensors"]
 	var broken atomic.Bool
 	broken.Store(true)
-	s.fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
+	s.Fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
 		if !broken.Load() || !strings.HasSuffix(r.URL.Path, "model.safetensors") {
 			return false
 		}
@@ -274,20 +185,20 @@ func TestPullGoesOnInAnotherRun(t *testing.T) {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	c := s.client(t)
+	c := client(t, s)
 	_, err := pull(t, c, "hf:org/model")
 	require.Error(t, err)
-	_, err = os.Stat(filepath.Join(c.Cache, "models--org--model", "snapshots", commit, "model.safetensors"))
+	_, err = os.Stat(filepath.Join(c.Cache, "models--org--model", "snapshots", testhub.Commit, "model.safetensors"))
 	require.ErrorIs(t, err, os.ErrNotExist, "half a file is no file")
 	broken.Store(false)
-	rest := "GET /org/model/resolve/" + commit + "/model.safetensors bytes=1000000-"
-	before := s.count(rest)
+	rest := "GET /org/model/resolve/" + testhub.Commit + "/model.safetensors bytes=1000000-"
+	before := s.Count(rest)
 	dir, err := pull(t, c, "hf:org/model")
 	require.NoError(t, err)
 	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, data, got)
-	require.Equal(t, before+1, s.count(rest), "the second run asks for the rest alone")
+	require.Equal(t, before+1, s.Count(rest), "the second run asks for the rest alone")
 }
 
 func TestPullBelievesNoServer(t *testing.T) {
@@ -323,21 +234,21 @@ func TestPullBelievesNoServer(t *testing.T) {
 		{"429 without end", status(429), ErrRateLimited},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := newServer(t, map[string][]byte{"model.safetensors": big}, "model.safetensors")
-			s.fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
+			s := testhub.New(t, map[string][]byte{"model.safetensors": big}, "model.safetensors")
+			s.Fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
 				return strings.Contains(r.URL.Path, "/resolve/") && tc.fault(w, r, nth)
 			}
-			c := s.client(t)
+			c := client(t, s)
 			_, err := pull(t, c, "hf:org/model")
 			require.ErrorIs(t, err, tc.is)
 			require.ErrorContains(t, err, "model.safetensors")
-			_, err = os.Stat(filepath.Join(c.Cache, "models--org--model", "blobs", s.digest("model.safetensors")))
+			_, err = os.Stat(filepath.Join(c.Cache, "models--org--model", "blobs", s.Digest("model.safetensors")))
 			require.ErrorIs(t, err, os.ErrNotExist)
 			if errors.Is(tc.is, ErrRateLimited) {
-				require.Equal(t, attempts, s.count("GET /org"))
+				require.Equal(t, attempts, s.Count("GET /org"))
 			}
 			if errors.Is(tc.is, ErrDigest) {
-				s.fault = nil
+				s.Fault = nil
 				_, err := pull(t, c, "hf:org/model")
 				require.NoError(t, err, "wrong bytes do not stay in the way")
 			}
@@ -354,19 +265,19 @@ func status(code int) func(http.ResponseWriter, *http.Request, int) bool {
 
 func TestPullWaitsAndTriesAgain(t *testing.T) {
 	for _, code := range []int{429, 500, 503} {
-		s := newServer(t, model(), "model.safetensors")
-		s.fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
+		s := testhub.New(t, model(), "model.safetensors")
+		s.Fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
 			return nth < 2 && status(code)(w, r, nth)
 		}
-		_, err := pull(t, s.client(t), "hf:org/model")
+		_, err := pull(t, client(t, s), "hf:org/model")
 		require.NoError(t, err, code)
 	}
 }
 
 func TestPullStartsAgainWithoutRanges(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
-	data := s.files["model.safetensors"]
-	s.fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
+	s := testhub.New(t, model(), "model.safetensors")
+	data := s.Files["model.safetensors"]
+	s.Fault = func(w http.ResponseWriter, r *http.Request, nth int) bool {
 		if !strings.HasSuffix(r.URL.Path, "model.safetensors") {
 			return false
 		}
@@ -376,7 +287,7 @@ func TestPullStartsAgainWithoutRanges(t *testing.T) {
 		w.Write(data) // 200, whatever was asked for
 		return true
 	}
-	dir, err := pull(t, s.client(t), "hf:org/model")
+	dir, err := pull(t, client(t, s), "hf:org/model")
 	require.NoError(t, err)
 	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
 	require.NoError(t, err)
@@ -388,21 +299,21 @@ func TestPullRefusesAList(t *testing.T) {
 		"no JSON":              `<html>`,
 		"no commit":            `{"siblings":[]}`,
 		"a commit with a path": `{"sha":"../../../../../../../../../../../../../etc"}`,
-		"a name that leaves":   `{"sha":"` + commit + `","siblings":[{"rfilename":"../config.json","size":1,"blobId":"` + commit + `"}]}`,
-		"a rooted name":        `{"sha":"` + commit + `","siblings":[{"rfilename":"/etc/passwd","size":1,"blobId":"` + commit + `"}]}`,
-		"a digest with a path": `{"sha":"` + commit + `","siblings":[{"rfilename":"model.safetensors","size":1,"blobId":"../../x"}]}`,
-		"no size":              `{"sha":"` + commit + `","siblings":[{"rfilename":"model.safetensors","blobId":"` + commit + `"}]}`,
+		"a name that leaves":   `{"sha":"` + testhub.Commit + `","siblings":[{"rfilename":"../config.json","size":1,"blobId":"` + testhub.Commit + `"}]}`,
+		"a rooted name":        `{"sha":"` + testhub.Commit + `","siblings":[{"rfilename":"/etc/passwd","size":1,"blobId":"` + testhub.Commit + `"}]}`,
+		"a digest with a path": `{"sha":"` + testhub.Commit + `","siblings":[{"rfilename":"model.safetensors","size":1,"blobId":"../../x"}]}`,
+		"no size":              `{"sha":"` + testhub.Commit + `","siblings":[{"rfilename":"model.safetensors","blobId":"` + testhub.Commit + `"}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, nil)
-			s.fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			s := testhub.New(t, nil)
+			s.Fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
 				fmt.Fprint(w, body)
 				return true
 			}
-			c := s.client(t)
+			c := client(t, s)
 			_, err := pull(t, c, "hf:org/model")
 			require.ErrorIs(t, err, ErrProtocol)
-			require.Equal(t, 1, s.count(""), "it is not asked for again")
+			require.Equal(t, 1, s.Count(""), "it is not asked for again")
 			entries, err := os.ReadDir(c.Cache)
 			require.NoError(t, err)
 			require.Empty(t, entries)
@@ -411,15 +322,15 @@ func TestPullRefusesAList(t *testing.T) {
 }
 
 func TestTokenGoesToTheEndpointAlone(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
+	s := testhub.New(t, model(), "model.safetensors")
 	var elsewhere http.Header
 	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		elsewhere = r.Header
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.files["model.safetensors"]))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.Files["model.safetensors"]))
 	}))
 	defer storage.Close()
 	other := strings.Replace(storage.URL, "127.0.0.1", "localhost", 1) // another host, as net/http sees it
-	s.fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+	s.Fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		if r.Header.Get("Authorization") != "Bearer secret" {
 			return status(401)(w, r, 0)
 		}
@@ -429,7 +340,7 @@ func TestTokenGoesToTheEndpointAlone(t *testing.T) {
 		}
 		return false
 	}
-	c := s.client(t)
+	c := client(t, s)
 	_, err := pull(t, c, "hf:org/model")
 	require.ErrorIs(t, err, ErrUnauthorized)
 	require.NotContains(t, err.Error(), "secret")
@@ -441,10 +352,10 @@ func TestTokenGoesToTheEndpointAlone(t *testing.T) {
 }
 
 func TestPullStopsWithItsContext(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
+	s := testhub.New(t, model(), "model.safetensors")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	enough := errors.New("enough")
-	s.fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+	s.Fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		if !strings.HasSuffix(r.URL.Path, "model.safetensors") {
 			return false
 		}
@@ -454,13 +365,13 @@ func TestPullStopsWithItsContext(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	}
-	_, err := s.client(t).Pull(ctx, Ref{Repo: "org/model"})
+	_, err := client(t, s).Pull(ctx, Ref{Repo: "org/model"})
 	require.ErrorIs(t, err, enough)
 }
 
 func TestPullsAtOnceFetchOnce(t *testing.T) {
-	s := newServer(t, model(), "model.safetensors")
-	c := s.client(t)
+	s := testhub.New(t, model(), "model.safetensors")
+	c := client(t, s)
 	var group sync.WaitGroup
 	errs := make([]error, 4)
 	for i := range errs {
@@ -468,7 +379,7 @@ func TestPullsAtOnceFetchOnce(t *testing.T) {
 	}
 	group.Wait()
 	require.NoError(t, errors.Join(errs...))
-	require.Equal(t, 1, s.count("GET /org/model/resolve/"+commit+"/model.safetensors"))
+	require.Equal(t, 1, s.Count("GET /org/model/resolve/"+testhub.Commit+"/model.safetensors"))
 }
 
 func TestParse(t *testing.T) {

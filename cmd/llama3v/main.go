@@ -2,6 +2,7 @@
 //
 //	llama3v run MODEL PICTURE... -p TEXT      describe pictures
 //	llama3v embed MODEL PICTURE... -o FILE    picture features to safetensors
+//	llama3v pull hf:ORG/NAME                  a model's files into the shared cache
 //	llama3v inspect MODEL                     tensors, types, config, memory plan
 //	llama3v tokenize MODEL TEXT               ids of a text, or of a chat prompt
 //	llama3v doctor                            processor, libraries, self-test
@@ -73,7 +74,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRun(), newEmbed(), newInspect(), newTokenize(), newDoctor(), newParity(), newBench(), newBackend())
+	root.AddCommand(newRun(), newEmbed(), newPull(), newInspect(), newTokenize(), newDoctor(), newParity(), newBench(), newBackend())
 	return root
 }
 

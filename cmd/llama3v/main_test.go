@@ -14,6 +14,7 @@ import (
 
 	"github.com/llama3v/llama3v/binding"
 	"github.com/llama3v/llama3v/internal/need"
+	"github.com/llama3v/llama3v/internal/testhub"
 	"github.com/llama3v/llama3v/model/weights"
 )
 
@@ -72,6 +73,7 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 		{"embed with two outputs", []string{"embed", demo, "x.png", "-o", "y", "--pooled", "--layer", "1"}, "exclude"},
 		{"parity with one backend", []string{"parity", demo, "--backends", "cpu"}, "two"},
 		{"bench of nothing", []string{"bench"}, "ops or model"},
+		{"pull of a folder", []string{"pull", demo}, "hf:"},
 		{"backend of nothing", []string{"backend"}, "build"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -286,4 +288,35 @@ func TestLinesEndWithTheContext(t *testing.T) {
 	}
 	require.Equal(t, []string{"first"}, texts)
 	require.ErrorIs(t, last, io.ErrClosedPipe)
+}
+
+func TestModelsByName(t *testing.T) {
+	files := map[string][]byte{}
+	entries, err := os.ReadDir(demo)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if !e.IsDir() {
+			files[e.Name()], err = os.ReadFile(filepath.Join(demo, e.Name()))
+			require.NoError(t, err)
+		}
+	}
+	server := testhub.New(t, files, "model.safetensors")
+	t.Setenv("HF_ENDPOINT", server.URL)
+	t.Setenv("HF_HUB_CACHE", t.TempDir())
+	code, out, errText := runLine(t, "pull", "hf:org/model")
+	require.Zero(t, code, errText)
+	require.FileExists(t, filepath.Join(strings.TrimSpace(out), "model.safetensors"))
+
+	needBackend(t)
+	server.Close()
+	t.Setenv("HF_HUB_OFFLINE", "1")
+	code, out, errText = runLine(t, "run", "hf:org/model", picture("dog.jpg"), "-p", "What is this?")
+	require.Zero(t, code, errText)
+	require.Contains(t, out, "dog")
+	code, _, errText = runLine(t, "run", "hf:org/other", picture("dog.jpg"), "-p", "What is this?")
+	require.Equal(t, 1, code)
+	require.Contains(t, errText, "hf:org/other: not in the cache")
+	code, _, errText = runLine(t, "run", "hf:nothing", "-p", "x")
+	require.Equal(t, 2, code)
+	require.Contains(t, errText, "nothing")
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/llama3v/llama3v"
+	"github.com/llama3v/llama3v/hub"
 )
 
 // openFlags are the flags of every command that opens a model.
@@ -81,6 +82,11 @@ func (f *openFlags) open(ctx context.Context, path string, more ...llama3v.Optio
 	opts, err := f.options()
 	if err != nil {
 		return nil, err
+	}
+	if hub.IsRef(path) {
+		if path, err = pull(ctx, path); err != nil {
+			return nil, err
+		}
 	}
 	defer progress("reading " + path)()
 	return llama3v.Open(ctx, path, append(opts, more...)...)
