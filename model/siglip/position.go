@@ -15,6 +15,7 @@ func resizedPositions(d *ops.Device, t *Tower, gridH, gridW int) (*ops.Tensor, e
 		return nil, err
 	}
 	grid, dim := t.Config.Grid(), t.Config.Dim
+	table = table[t.Config.class()*dim:] // a class token's row belongs to no place
 	return d.FromFloat32(resizePositions(table, grid, dim, gridH, gridW), gridH*gridW, dim)
 }
 

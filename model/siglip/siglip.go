@@ -2,6 +2,10 @@
 // class token, with learned positions, tanh GELU and an attention-pooling head. The reference is
 // transformers' models/siglip/modeling_siglip.py (4.54.1).
 //
+// The towers that other families made of it are the same code under another [Config]: positions
+// spread over views of any size and padded tiles (Idefics2 and 3, MiniCPM-V), and CLIP, which has a
+// class token and a norm more.
+//
 // All activations are float32 matrices [tokens, dim]; the tokens of a batch of pictures lie one
 // picture after another, patches row-major from the top left.
 package siglip
@@ -75,13 +79,20 @@ func (b *Layer) Load(l *load.Loader, names LayerNames, shape LayerShape) {
 // Forward runs the layer on x [tokens, dim] in place; offsets [pictures+1] cuts the tokens into
 // pictures, which do not see each other. It overwrites every tensor of w.
 func (b *Layer) Forward(s *ops.Stream, x, offsets *ops.Tensor, w *Workspace) {
+	b.ForwardMasked(s, x, offsets, nil, w)
+}
+
+// ForwardMasked is Forward where tokens whose mask [tokens, 1] is 0 are seen by none; they see the
+// others, and their rows are computed. A nil mask masks nothing.
+func (b *Layer) ForwardMasked(s *ops.Stream, x, offsets, mask *ops.Tensor, w *Workspace) {
 	dim, rows := b.shape.Dim, x.Rows()
 	norm, qkv, attn := w.norm.RowRange(0, rows), w.qkv.RowRange(0, rows), w.attn.RowRange(0, rows)
 
 	b.Norm1.Forward(s, norm, x)
 	s.Linear(qkv, norm, b.QKV)
-	s.Attention(attn, qkv.ColRange(0, dim), qkv.ColRange(dim, dim), qkv.ColRange(2*dim, dim),
-		attention(b.shape.Heads, dim/b.shape.Heads, offsets, offsets))
+	full := attention(b.shape.Heads, dim/b.shape.Heads, offsets, offsets)
+	full.KeyMask = mask
+	s.Attention(attn, qkv.ColRange(0, dim), qkv.ColRange(dim, dim), qkv.ColRange(2*dim, dim), full)
 	s.LinearAdd(x, attn, b.Out, x)
 	if b.shape.Hidden == 0 {
 		return
