@@ -96,8 +96,7 @@ func printInspect(out io.Writer, d *llama3v.Description, all bool) error {
 				v.ImageSize, v.Patch, v.Patches(), v.Dim, v.Layers, v.Heads, v.Dim/v.Heads, v.Hidden)
 		}
 		if p := c.Projector; p != nil {
-			fmt.Fprintf(&b, "projector   llama3v_sa2 on vision layer %d: width %d, %d blocks, %d heads of %d, mlp %d\n",
-				c.Features.Layer, p.Width, p.Blocks, p.Heads, p.Width/p.Heads, p.Hidden)
+			fmt.Fprintf(&b, "projector   %s, on vision layer %d\n", p, c.Features.Layer)
 		}
 		if t := c.Text; t != nil {
 			tied := "own"

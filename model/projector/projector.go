@@ -1,13 +1,33 @@
 // Package projector turns vision features into rows that the decoder reads beside text embeddings.
+//
+// One kind of projection block is one file: SA2, the llama3v family's self-attention blocks; MLP,
+// LLaVA's; Shuffle, Idefics3's; Resampler, MiniCPM-V's.
 package projector
 
-import "github.com/llama3v/llama3v/model/ops"
+import (
+	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/siglip"
+)
 
-// Projector is one kind of projection block with its workspace.
+// Config holds the sizes of one kind of block.
+type Config interface {
+	// Load declares the block's tensors under l.
+	Load(l *load.Loader, visionDim, textDim int) Projector
+	// Tokens is how many decoder positions a view of so many tokens becomes.
+	Tokens(tokens int) int
+	// String is the kind with its sizes.
+	String() string
+	// WorkspaceBytes is what Prepare allocates.
+	WorkspaceBytes(views, tokens, visionDim, textDim int) int64
+}
+
+// Projector is a block's weights with its workspace.
 type Projector interface {
-	// Forward queues the projection of features [pictures*patches, visionDim] and returns
-	// [pictures*Tokens(patches), textDim], valid until the next Forward. Errors stay in s.
-	Forward(s *ops.Stream, features *ops.Tensor, pictures int) *ops.Tensor
-	// Tokens is how many decoder positions the patches of one picture become.
-	Tokens(patches int) int
+	// Prepare allocates the workspace for views at once, of up to so many tokens each. Only the
+	// newest counts. Errors: binding.ErrOutOfMemory.
+	Prepare(d *ops.Device, views, tokens int) error
+	// Forward queues the projection of features [tokens of all views, visionDim], the views' grids
+	// in order, and returns [views*Tokens, textDim], valid until the next Forward. Errors stay in s.
+	Forward(s *ops.Stream, features *ops.Tensor, grids []siglip.Grid) *ops.Tensor
 }

@@ -30,8 +30,8 @@ type SA2 struct {
 
 var sa2Names = siglip.LayerNames{Norm1: "norm1", Attention: "attn", Norm2: "norm2", MLP: "mlp"}
 
-// LoadSA2 declares the block's tensors under l ("projector").
-func LoadSA2(l *load.Loader, c SA2Config, visionDim, textDim int) *SA2 {
+// Load declares the block's tensors under l ("projector").
+func (c SA2Config) Load(l *load.Loader, visionDim, textDim int) Projector {
 	p := &SA2{config: c, Blocks: make([]siglip.Layer, c.Blocks)}
 	l.Linear(&p.In, visionDim, load.WithBias, load.Rows("in_proj", c.Width))
 	for i := range p.Blocks {
@@ -42,7 +42,11 @@ func LoadSA2(l *load.Loader, c SA2Config, visionDim, textDim int) *SA2 {
 	return p
 }
 
-// Prepare allocates the workspace for pictures of patches tokens at once.
+func (c SA2Config) String() string {
+	return fmt.Sprintf("llama3v_sa2: width %d, %d blocks, %d heads of %d, mlp %d", c.Width, c.Blocks, c.Heads, c.Width/c.Heads, c.Hidden)
+}
+
+// Prepare implements Projector.
 func (p *SA2) Prepare(d *ops.Device, pictures, patches int) (err error) {
 	tokens := pictures * patches
 	if p.x, err = d.NewTensor(ops.F32, tokens, p.config.Width); err != nil {
@@ -58,20 +62,20 @@ func (p *SA2) Prepare(d *ops.Device, pictures, patches int) (err error) {
 	return err
 }
 
-// WorkspaceBytes is what Prepare allocates.
-func (c SA2Config) WorkspaceBytes(pictures, patches, textDim int) int64 {
+// WorkspaceBytes implements Config.
+func (c SA2Config) WorkspaceBytes(pictures, patches, _, textDim int) int64 {
 	tokens := pictures * patches
 	return int64(tokens)*int64(c.Width+textDim)*4 + siglip.WorkspaceBytes(tokens, c.layerShape()) + int64(pictures+1)*4
 }
 
 // Tokens is patches: nothing is pooled.
-func (p *SA2) Tokens(patches int) int { return patches }
+func (c SA2Config) Tokens(patches int) int { return patches }
 
 // Forward implements Projector. Taps: "projector.in_proj", "projector.block.k", "projector.norm",
 // "projected".
-func (p *SA2) Forward(s *ops.Stream, features *ops.Tensor, pictures int) *ops.Tensor {
+func (p *SA2) Forward(s *ops.Stream, features *ops.Tensor, grids []siglip.Grid) *ops.Tensor {
 	rows := features.Rows()
-	x, y, offsets := p.x.RowRange(0, rows), p.y.RowRange(0, rows), p.offset.RowRange(0, pictures+1)
+	x, y, offsets := p.x.RowRange(0, rows), p.y.RowRange(0, rows), p.offset.RowRange(0, len(grids)+1)
 	s.Linear(x, features, p.In)
 	s.Tap("projector.in_proj", x)
 	for i := range p.Blocks {

@@ -11,6 +11,7 @@ import (
 	"github.com/llama3v/llama3v/internal/testdevice"
 	"github.com/llama3v/llama3v/model/load"
 	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/weights"
 )
 
@@ -55,7 +56,7 @@ func prepared(t testing.TB, dev *ops.Device, hidden, pictures, patches int) (*SA
 	require.NoError(t, err)
 	defer cp.Close()
 	l := load.New(dev, cp)
-	p := LoadSA2(l.Sub("projector"), c, visionDim, textDim)
+	p := c.Load(l.Sub("projector"), visionDim, textDim).(*SA2)
 	unknown, err := l.Check()
 	require.NoError(t, err)
 	require.Empty(t, unknown)
@@ -69,7 +70,7 @@ func project(t testing.TB, dev *ops.Device, p *SA2, features []float32, pictures
 	x, err := dev.FromFloat32(features, len(features)/visionDim, visionDim)
 	require.NoError(t, err)
 	s := dev.Stream()
-	y := p.Forward(s, x, pictures)
+	y := p.Forward(s, x, make([]siglip.Grid, pictures))
 	require.NoError(t, s.Wait())
 	got, err := y.ReadFloat32()
 	require.NoError(t, err)
@@ -91,8 +92,8 @@ func TestPicturesDoNotSeeEachOther(t *testing.T) {
 	for name, hidden := range map[string]int{"with an MLP": 9, "attention only": 0} {
 		t.Run(name, func(t *testing.T) {
 			testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
-				p, _ := prepared(t, dev, hidden, 3, 5)
-				require.Equal(t, 5, p.Tokens(5), "no patch is dropped")
+				p, c := prepared(t, dev, hidden, 3, 5)
+				require.Equal(t, 5, c.Tokens(5), "no patch is dropped")
 				var want []float32
 				for k := range uint64(3) {
 					want = append(want, project(t, dev, p, features(k), 1)...)
@@ -126,7 +127,7 @@ func TestWorkspaceBytes(t *testing.T) {
 			require.NoError(t, p.Prepare(dev, 3, 5))
 			after, err := dev.Counters()
 			require.NoError(t, err)
-			require.Equal(t, c.WorkspaceBytes(3, 5, textDim), after.Bytes-before.Bytes, "MLP of %d", hidden)
+			require.Equal(t, c.WorkspaceBytes(3, 5, visionDim, textDim), after.Bytes-before.Bytes, "MLP of %d", hidden)
 		}
 	})
 }
@@ -149,7 +150,7 @@ func TestFeaturesThatDoNotFit(t *testing.T) {
 				x, err := dev.NewTensor(ops.F32, tc.rows, tc.cols)
 				require.NoError(t, err)
 				s := dev.Stream()
-				p.Forward(s, x, tc.pics)
+				p.Forward(s, x, make([]siglip.Grid, tc.pics))
 				require.ErrorIs(t, s.Wait(), ops.ErrShape)
 				require.Equal(t, want, project(t, dev, p, features(0), 1), "P97")
 			})
