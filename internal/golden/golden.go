@@ -73,6 +73,20 @@ func (c *Case) open(file string) *weights.Safetensors {
 func (c *Case) Input(name string) (data []float32, shape []int) { return c.read(c.inputs, name) }
 func (c *Case) Want(name string) (data []float32, shape []int)  { return c.read(c.expected, name) }
 
+// InputBytes is an input of one byte per value, such as a mask.
+func (c *Case) InputBytes(name string) []byte {
+	c.t.Helper()
+	info, err := c.inputs.Tensor(name)
+	require.NoError(c.t, err)
+	rows, err := c.inputs.Rows(name)
+	require.NoError(c.t, err)
+	data := make([]byte, info.Bytes)
+	n, err := rows.Next(data)
+	require.NoError(c.t, err)
+	require.Equal(c.t, info.Rows(), n)
+	return data
+}
+
 // Has says whether expected values of that name exist.
 func (c *Case) Has(name string) bool { return c.expected.Has(name) }
 

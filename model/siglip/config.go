@@ -55,8 +55,14 @@ var (
 	clipDefaults     = Config{Dim: 768, Hidden: 3072, Layers: 12, Heads: 12, ImageSize: 224, Patch: 32, Eps: 1e-5, Act: ops.GELUQuick, Class: true}
 	idefics2Defaults = Config{Dim: 768, Hidden: 3072, Layers: 12, Heads: 12, ImageSize: 224, Patch: 32, Eps: 1e-6, Act: ops.GELUTanh}
 	idefics3Defaults = Config{Dim: 1152, Hidden: 3072, Layers: 12, Heads: 16, ImageSize: 224, Patch: 32, Eps: 1e-6, Act: ops.GELUTanh}
-	// SO400M384 is google/siglip-so400m-patch14-384, which some configs give by name alone.
+)
+
+// The towers that some configs give by name alone.
+var (
+	// SO400M384 is google/siglip-so400m-patch14-384.
 	SO400M384 = Config{Dim: 1152, Hidden: 4304, Layers: 27, Heads: 16, Channels: 3, ImageSize: 384, Patch: 14, Eps: 1e-6, Act: ops.GELUTanh}
+	// CLIPL336 is openai/clip-vit-large-patch14-336.
+	CLIPL336 = Config{Dim: 1024, Hidden: 4096, Layers: 24, Heads: 16, Channels: 3, ImageSize: 336, Patch: 14, Eps: 1e-5, Act: ops.GELUQuick, Class: true}
 )
 
 // ReadConfig reads vision_config. Absent keys have the values of transformers' SiglipVisionConfig,

@@ -22,8 +22,17 @@ type Grid struct{ Rows, Cols int }
 // Patches is how many there are.
 func (g Grid) Patches() int { return g.Rows * g.Cols }
 
-// Grid is the view's patches, filled or not. Rest pixels at the right and bottom are unused.
+// ViewGrid is the view's patches, filled or not. Rest pixels at the right and bottom are unused.
 func (c Config) ViewGrid(v View) Grid { return Grid{v.Height / c.Patch, v.Width / c.Patch} }
+
+// Grids are those of several views.
+func (c Config) Grids(views []View) []Grid {
+	grids := make([]Grid, len(views))
+	for i, v := range views {
+		grids[i] = c.ViewGrid(v)
+	}
+	return grids
+}
 
 // valid is the part of the grid, at its top left, with at least one valid pixel.
 func (c Config) valid(v View) Grid {

@@ -16,20 +16,20 @@ import (
 type Config struct {
 	Family    string // model_type
 	Vision    *siglip.Config
-	Projector *projector.SA2Config
+	Projector projector.Config
 	Text      *llama.Config
 
 	Features   siglip.Features // the tower's output that the projector reads
-	ImageToken int32           // the id that marks a picture in a prompt, -1 without one
+	ImageToken int32           // the id that marks a picture in a prompt, -1 without one (no table has -200, LLaVA's)
 	BOS        int32           // the id a prompt begins with, -1 without one
 	EOS        []int32         // every id that ends an answer, from all config files, sorted
 
 	names names
 }
 
-// names are where a family keeps its parts in a checkpoint.
+// names are where a family keeps its parts in a checkpoint: prefixes, any one of each list.
 type names struct {
-	vision, projector, decoder, head string
+	vision, projector, decoder, head []string
 	ignore                           []string
 }
 
@@ -52,6 +52,13 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 		if err := read(c, file); err != nil {
 			return nil, err
 		}
+	}
+	if file.Err() == nil && c.Text != nil && int(c.ImageToken) >= c.Text.Vocab {
+		key := "image_token_index"
+		if !file.Has(key) {
+			key = "image_token_id"
+		}
+		file.Fail(key, "is %d, the vocabulary has %d", c.ImageToken, c.Text.Vocab)
 	}
 	if err := file.Err(); err != nil {
 		return nil, err
@@ -94,9 +101,17 @@ func (c *Config) readEnds(fsys fs.FS, file *weights.Config) error {
 	return nil
 }
 
-// families are the readers by model_type.
+// families are the readers by model_type. A reader leaves faults in the file; its error is a
+// *FamilyError.
 var families = map[string]func(*Config, *weights.Config) error{
 	"llama3v":             readLlama3V,
+	"llava":               readLLaVA,
+	"bunny-llama":         readBunny,
+	"llava_llama":         readBunny,
+	"llamavision":         readVisionAlpha,
+	"idefics3":            readIdefics3,
+	"smolvlm":             readIdefics3,
+	"minicpmv":            readMiniCPM,
 	"llama":               readLlama,
 	"siglip":              readSigLIP,
 	"siglip_vision_model": readSigLIPVision,

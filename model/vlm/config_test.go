@@ -245,7 +245,7 @@ func TestKindsOfModelThatDoNotExist(t *testing.T) {
 	var family *vlm.FamilyError
 	require.ErrorAs(t, err, &family)
 	require.Equal(t, vlm.FamilyError{File: "config.json", ModelType: "gpt5v"}, *family)
-	require.EqualError(t, err, `config.json: model type "gpt5v" is not supported (llama, llama3v, siglip, siglip_vision_model are)`)
+	require.EqualError(t, err, `config.json: model type "gpt5v" is not supported (bunny-llama, idefics3, llama, llama3v, llamavision, llava, llava_llama, minicpmv, siglip, siglip_vision_model, smolvlm are)`)
 
 	_, err = read(t, golden.NewModel(t, configs["llama3v"]).Set("perceiver", "projector_config", "type"))
 	require.ErrorIs(t, err, binding.ErrUnsupported)

@@ -14,12 +14,29 @@ import (
 type FamilyError struct {
 	File      string
 	ModelType string
-	Projector string // set when the model type is known and its projector is not
+
+	// What of a known model type is not supported: at most one is set.
+	Projector string // its projector type
+	Tower     string // its vision tower's type or name
+	Decoder   string // its decoder's type
+	Feature   string // something else
 }
 
 func (e *FamilyError) Error() string {
-	if e.Projector != "" {
-		return fmt.Sprintf("%s: projector type %q of model type %q is not supported (llama3v_sa2 is)", e.File, e.Projector, e.ModelType)
+	part := func(what, value, supported string) string {
+		return fmt.Sprintf("%s: %s %q of model type %q is not supported (%s)", e.File, what, value, e.ModelType, supported)
+	}
+	switch {
+	case e.Projector != "" && e.ModelType == "llama3v":
+		return part("projector type", e.Projector, "llama3v_sa2 is")
+	case e.Projector != "":
+		return part("projector type", e.Projector, "linear and mlp2x_gelu are")
+	case e.Tower != "":
+		return part("vision tower", e.Tower, "SigLIP and CLIP are")
+	case e.Decoder != "":
+		return part("decoder", e.Decoder, "llama is")
+	case e.Feature != "":
+		return fmt.Sprintf("%s: %s of model type %q is not supported", e.File, e.Feature, e.ModelType)
 	}
 	return fmt.Sprintf("%s: model type %q is not supported (%s are)", e.File, e.ModelType, strings.Join(slices.Sorted(maps.Keys(families)), ", "))
 }

@@ -10,7 +10,7 @@ import (
 func readLlama(c *Config, file *weights.Config) error {
 	text := llama.ReadConfig(file)
 	c.Text = &text
-	c.names = names{decoder: "model"}
+	c.names = names{decoder: []string{"model"}}
 	return nil
 }
 
@@ -18,7 +18,7 @@ func readLlama(c *Config, file *weights.Config) error {
 func readSigLIP(c *Config, file *weights.Config) error {
 	vision := siglip.ReadConfig(file.Object("vision_config"))
 	c.Vision, c.Features = &vision, vision.LastHidden()
-	c.names = names{vision: "vision_model", ignore: []string{"text_model.*", "logit_scale", "logit_bias"}}
+	c.names = names{vision: []string{"vision_model"}, ignore: []string{"text_model.*", "logit_scale", "logit_bias"}}
 	return nil
 }
 
@@ -26,6 +26,6 @@ func readSigLIP(c *Config, file *weights.Config) error {
 func readSigLIPVision(c *Config, file *weights.Config) error {
 	vision := siglip.ReadConfig(file)
 	c.Vision, c.Features = &vision, vision.LastHidden()
-	c.names = names{vision: "vision_model"}
+	c.names = names{vision: []string{"vision_model"}}
 	return nil
 }

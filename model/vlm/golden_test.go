@@ -34,7 +34,17 @@ func eachCase(t *testing.T, names []string, f func(t *testing.T, dev *ops.Device
 // openCase loads a case's model on a device, with taps going to the returned map.
 func openCase(t *testing.T, dev *ops.Device, c *golden.Case) (*vlm.Model, *ops.Stream, tapped) {
 	t.Helper()
-	m := open(t, dev, c.FS)
+	config, err := vlm.ReadConfig(c.FS)
+	require.NoError(t, err)
+	return openConfig(t, dev, c, config)
+}
+
+// openConfig is openCase with a config that differs from the file.
+func openConfig(t *testing.T, dev *ops.Device, c *golden.Case, config *vlm.Config) (*vlm.Model, *ops.Stream, tapped) {
+	t.Helper()
+	m, unknown, err := tryOpenConfig(t, dev, c.FS, config)
+	require.NoError(t, err)
+	require.Empty(t, unknown)
 	s := dev.Stream()
 	taps := tapped{}
 	s.SetTap(func(name string, _, _ int, data []float32) { taps[name] = data })
@@ -106,7 +116,7 @@ func TestGoldenLlama(t *testing.T) {
 		}
 		m, s, taps := openCase(t, dev, c)
 		c.Near(t, "rope.inv_freq", m.Config.Text.Frequencies(), 1e-13)
-		checkPrompts(t, dev, c, m, s, taps, nil, limit)
+		checkPrompts(t, dev, c, m, s, taps, nil, -1, limit)
 	})
 }
 
@@ -125,20 +135,20 @@ func TestGoldenLlama3V(t *testing.T) {
 			c.Near(t, step, taps[step], bound)
 		}
 		c.Near(t, "projected", projected.Data, bound)
-		checkPrompts(t, dev, c, m, s, taps, projected, bound)
+		checkPrompts(t, dev, c, m, s, taps, projected, m.Config.ImageToken, bound)
 	})
 }
 
 // checkPrompts runs every prompt of a case: logits of all positions, hidden states where the case
 // has them, then 24 greedy tokens with their logits through the captured step.
-func checkPrompts(t *testing.T, dev *ops.Device, c *golden.Case, m *vlm.Model, s *ops.Stream, taps tapped, seen *vlm.Seen, limit float64) {
+func checkPrompts(t *testing.T, dev *ops.Device, c *golden.Case, m *vlm.Model, s *ops.Stream, taps tapped, seen *vlm.Seen, image int32, limit float64) {
 	t.Helper()
 	const new = 24
 	sizes := llama.Sizes{Positions: 256, Context: 256, PrefillRows: 200}
 	r, err := llama.NewRunner(dev, m.Decoder, ops.F32, sizes)
 	require.NoError(t, err)
 	for k, prompt := range c.Prompts() {
-		ids, rows := expand(prompt, m.Config.ImageToken, seen)
+		ids, rows := expand(prompt, image, seen)
 		want := func(what string) string { return fmt.Sprintf("prompt.%d.%s", k, what) }
 
 		seq, err := r.Cache.Reserve(context.Background(), len(ids)+new)

@@ -20,6 +20,11 @@ func tryOpen(t testing.TB, dev *ops.Device, fsys fs.FS) (m *vlm.Model, unknown [
 	if err != nil {
 		return nil, nil, err
 	}
+	return tryOpenConfig(t, dev, fsys, config)
+}
+
+func tryOpenConfig(t testing.TB, dev *ops.Device, fsys fs.FS, config *vlm.Config) (m *vlm.Model, unknown []string, err error) {
+	t.Helper()
 	checkpoint, err := weights.Open(fsys)
 	if err != nil {
 		return nil, nil, err

@@ -40,7 +40,7 @@ func StageName(stage int) string {
 type Model struct {
 	Config    *Config
 	Tower     *siglip.Tower
-	Projector *projector.SA2
+	Projector projector.Projector
 	Decoder   *llama.Decoder
 }
 
@@ -48,28 +48,49 @@ type Model struct {
 func Declare(l *load.Loader, c *Config) *Model {
 	m := &Model{Config: c}
 	if c.Vision != nil {
-		m.Tower = siglip.Load(l.Sub(c.names.vision), *c.Vision)
+		m.Tower = siglip.Load(l.Sub(orRoot(c.names.vision)...), *c.Vision)
 	}
 	if c.Projector != nil {
-		m.Projector = projector.LoadSA2(l.Sub(c.names.projector), *c.Projector, c.Vision.Dim, c.Text.Dim)
+		m.Projector = c.Projector.Load(l.Sub(orRoot(c.names.projector)...), c.Vision.Dim, c.Text.Dim)
 	}
 	if c.Text != nil {
-		m.Decoder = llama.Load(l.Sub(c.names.decoder), l.Sub(c.names.head), *c.Text)
+		m.Decoder = llama.Load(l.Sub(orRoot(c.names.decoder)...), l.Sub(orRoot(c.names.head)...), *c.Text)
 	}
 	l.Ignore(c.names.ignore...)
 	return m
 }
 
-// PictureTokens is how many decoder positions one picture fills; 0 without a projector.
-func (m *Model) PictureTokens() int {
-	if m.Projector == nil {
-		return 0
+// orRoot is the names, the checkpoint's root without any.
+func orRoot(names []string) []string {
+	if len(names) == 0 {
+		return []string{""}
 	}
-	return m.Projector.Tokens(m.Config.Vision.Patches())
+	return names
 }
 
-// Eye runs pictures through the tower, and through the projector when there is one, whose memory is
-// the newest Eye's. It is not safe for concurrent use.
+// FeatureTokens is the most rows that the tower gives the projector for one view; ViewTokens is how
+// many decoder positions a view fills, 0 without a projector.
+func (c *Config) FeatureTokens() int {
+	tokens := c.Vision.ViewPatches()
+	if c.Vision.Class && !c.Features.Patches {
+		tokens++
+	}
+	return tokens
+}
+
+func (c *Config) ViewTokens() int {
+	if c.Projector == nil {
+		return 0
+	}
+	return c.Projector.Tokens(c.FeatureTokens())
+}
+
+// PictureTokens is how many decoder positions one view of a picture fills; 0 without a projector. In
+// families that cut pictures into tiles or slices, a picture has several views.
+func (m *Model) PictureTokens() int { return m.Config.ViewTokens() }
+
+// Eye runs views (pictures, or their tiles and slices) through the tower, and through the projector
+// when there is one, whose memory is the newest Eye's. It is not safe for concurrent use.
 type Eye struct {
 	model   *Model
 	encoder *siglip.Encoder
@@ -77,24 +98,24 @@ type Eye struct {
 }
 
 // EyeBytes is what NewEye allocates.
-func (c *Config) EyeBytes(pictures int, head bool) int64 {
-	bytes := siglip.EncoderBytes(*c.Vision, pictures, head)
+func (c *Config) EyeBytes(views int, head bool) int64 {
+	bytes := siglip.EncoderBytes(*c.Vision, views, head)
 	if c.Projector != nil {
-		bytes += c.Projector.WorkspaceBytes(pictures, c.Vision.Patches(), c.Text.Dim)
+		bytes += c.Projector.WorkspaceBytes(views, c.FeatureTokens(), c.Vision.Dim, c.Text.Dim)
 	}
 	return bytes
 }
 
-// NewEye allocates for up to pictures at once, at the tower's native size.
-func NewEye(d *ops.Device, m *Model, pictures int) (*Eye, error) {
+// NewEye allocates for up to so many views at once: of the tower's native size, or each of its own up
+// to siglip.Config's MostPatches.
+func NewEye(d *ops.Device, m *Model, views int) (*Eye, error) {
 	e := &Eye{model: m}
-	c := m.Config.Vision
 	var err error
-	if e.encoder, err = siglip.NewEncoder(d, m.Tower, pictures, c.ImageSize, c.ImageSize); err != nil {
+	if e.encoder, err = siglip.NewViewEncoder(d, m.Tower, views); err != nil {
 		return nil, err
 	}
 	if m.Projector != nil {
-		if err = m.Projector.Prepare(d, pictures, c.Patches()); err != nil {
+		if err = m.Projector.Prepare(d, views, m.Config.FeatureTokens()); err != nil {
 			return nil, err
 		}
 	}
@@ -106,47 +127,84 @@ func NewEye(d *ops.Device, m *Model, pictures int) (*Eye, error) {
 	return e, nil
 }
 
-// Pictures is the most pictures of one call.
+// Pictures is the most views of one call.
 func (e *Eye) Pictures() int { return e.encoder.Pictures() }
 
-// Seen is the outcome of one call: Rows float32 rows [pictures*Tokens, Dim], and the device time
+// Seen is the outcome of one call: float32 rows, those of one view after another, and the device time
 // of each stage in seconds.
 type Seen struct {
-	Data            []float32
-	Tokens, Dim     int // per picture
+	Data            []float32 // [all rows, Dim]
+	Rows            []int     // of each view
+	Tokens, Dim     int       // Tokens: rows of each view, 0 where views differ
 	Encode, Project float64
 }
 
 // Features computes the tower's output that f asks for on pixels, [n][3][size][size] normalised
 // float32. It waits.
 func (e *Eye) Features(s *ops.Stream, pixels []float32, f siglip.Features) (*Seen, error) {
-	return e.see(s, pixels, f, false)
+	views, err := e.whole(pixels)
+	if err != nil {
+		return nil, err
+	}
+	return e.ViewFeatures(s, views, f)
 }
 
 // Project computes the rows that the decoder reads in the pictures' slots. It waits.
 func (e *Eye) Project(s *ops.Stream, pixels []float32) (*Seen, error) {
-	return e.see(s, pixels, e.model.Config.Features, true)
+	views, err := e.whole(pixels)
+	if err != nil {
+		return nil, err
+	}
+	return e.ProjectViews(s, views)
 }
 
-func (e *Eye) see(s *ops.Stream, pixels []float32, f siglip.Features, project bool) (*Seen, error) {
-	size := e.model.Config.Vision.Channels * e.model.Config.Vision.ImageSize * e.model.Config.Vision.ImageSize
-	n := max(len(pixels)/size, 1)
+// ViewFeatures is Features of views.
+func (e *Eye) ViewFeatures(s *ops.Stream, views []siglip.View, f siglip.Features) (*Seen, error) {
+	return e.see(s, views, f, false)
+}
+
+// ProjectViews is Project of views: ViewTokens rows of each, in order.
+func (e *Eye) ProjectViews(s *ops.Stream, views []siglip.View) (*Seen, error) {
+	return e.see(s, views, e.model.Config.Features, true)
+}
+
+// whole cuts pixels into pictures of the native size.
+func (e *Eye) whole(pixels []float32) ([]siglip.View, error) {
+	c := e.model.Config.Vision
+	size := c.Channels * c.ImageSize * c.ImageSize
+	if len(pixels) == 0 || len(pixels)%size != 0 {
+		return nil, fmt.Errorf("%w: %d pixel values for pictures of %d", ops.ErrShape, len(pixels), size)
+	}
+	views := make([]siglip.View, len(pixels)/size)
+	for i := range views {
+		views[i] = siglip.View{Pixels: pixels[i*size:][:size], Height: c.ImageSize, Width: c.ImageSize}
+	}
+	return views, nil
+}
+
+func (e *Eye) see(s *ops.Stream, views []siglip.View, f siglip.Features, project bool) (*Seen, error) {
 	if project && e.model.Projector == nil {
 		return nil, fmt.Errorf("%w: rows for a decoder: the model has no projector", ops.ErrUnsupported)
 	}
 	s.Record(e.events[0])
-	out := e.encoder.Forward(s, pixels, f)
+	out := e.encoder.ForwardViews(s, views, f)
 	s.CheckFinite(out, StageVision)
 	s.Record(e.events[1])
 	if project {
-		out = e.model.Projector.Forward(s, out, n)
+		out = e.model.Projector.Forward(s, out, e.model.Config.Vision.Grids(views))
 		s.CheckFinite(out, StageProjector)
 	}
 	s.Record(e.events[2])
 	if err := s.Wait(); err != nil {
 		return nil, err
 	}
-	seen := &Seen{Tokens: out.Rows() / n, Dim: out.Cols()}
+	seen := &Seen{Rows: e.rows(views, f, project), Dim: out.Cols()}
+	seen.Tokens = seen.Rows[0]
+	for _, n := range seen.Rows {
+		if n != seen.Tokens {
+			seen.Tokens = 0
+		}
+	}
 	var err error
 	if seen.Data, err = out.ReadFloat32(); err != nil {
 		return nil, err
@@ -156,4 +214,25 @@ func (e *Eye) see(s *ops.Stream, pixels []float32, f siglip.Features, project bo
 	}
 	seen.Project, err = s.Elapsed(e.events[1], e.events[2])
 	return seen, err
+}
+
+// rows is how many rows each view has in the output.
+func (e *Eye) rows(views []siglip.View, f siglip.Features, project bool) []int {
+	c := e.model.Config
+	list := make([]int, len(views))
+	for i, grid := range c.Vision.Grids(views) {
+		tokens := grid.Patches()
+		if c.Vision.Class && !f.Patches {
+			tokens++
+		}
+		switch {
+		case project:
+			list[i] = c.Projector.Tokens(tokens)
+		case f.Pooled:
+			list[i] = 1
+		default:
+			list[i] = tokens
+		}
+	}
+	return list
 }
