@@ -13,11 +13,22 @@ type Config struct {
 	Tied                       bool // the embedding table is the output layer
 }
 
-// ReadConfig reads a Llama config.json, or the text_config of a larger model. Sizes and the norm's
-// epsilon must be there; other absent keys have the values of transformers' LlamaConfig, which leaves
-// them out when it writes. What this decoder does not have (biases, other activations, other
-// rotary rules) is a fault. Faults stay in c.
+// ReadConfig reads a Llama config.json. Sizes and the norm's epsilon must be there; other absent keys
+// have the values of transformers' LlamaConfig. What this decoder does not have (biases, other
+// activations, other rotary rules) is a fault. Faults stay in c.
 func ReadConfig(c *weights.Config) Config {
+	for _, key := range []string{"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps"} {
+		if !c.Has(key) {
+			c.Fail(key, "is missing")
+		}
+	}
+	return ReadInnerConfig(c)
+}
+
+// ReadInnerConfig reads the text_config of a model that transformers wrote. From an object inside
+// another it leaves out every key that has LlamaConfig's own value, sizes and the norm's epsilon too
+// (hidden_size is not there when it is 4096), so that absent means that value.
+func ReadInnerConfig(c *weights.Config) Config {
 	c.EnumOr("hidden_act", "silu", "silu")
 	for _, key := range []string{"attention_bias", "mlp_bias"} {
 		if c.BoolOr(key, false) {
@@ -25,12 +36,12 @@ func ReadConfig(c *weights.Config) Config {
 		}
 	}
 	cfg := Config{
-		Vocab:        c.Int("vocab_size", 1, 1<<24),
-		Dim:          c.Int("hidden_size", 1, 1<<16),
-		Hidden:       c.Int("intermediate_size", 1, 1<<20),
-		Layers:       c.Int("num_hidden_layers", 1, 1<<10),
-		Heads:        c.Int("num_attention_heads", 1, 1<<10),
-		NormEps:      float32(c.Float("rms_norm_eps", 1e-20, 1)),
+		Vocab:        c.IntOr("vocab_size", 32000, 1, 1<<24),
+		Dim:          c.IntOr("hidden_size", 4096, 1, 1<<16),
+		Hidden:       c.IntOr("intermediate_size", 11008, 1, 1<<20),
+		Layers:       c.IntOr("num_hidden_layers", 32, 1, 1<<10),
+		Heads:        c.IntOr("num_attention_heads", 32, 1, 1<<10),
+		NormEps:      float32(c.FloatOr("rms_norm_eps", 1e-6, 1e-20, 1)),
 		RopeTheta:    c.FloatOr("rope_theta", 10000, 1, 1e12),
 		MaxPositions: c.IntOr("max_position_embeddings", 2048, 1, 1<<24),
 		Tied:         c.BoolOr("tie_word_embeddings", false),

@@ -3,6 +3,7 @@ package vlm
 import (
 	"math"
 
+	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/projector"
 	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/weights"
@@ -26,7 +27,7 @@ func readIdefics3(c *Config, file *weights.Config) error {
 	vision := siglip.ReadIdefics3Config(file.Object("vision_config"))
 	vision.NoHead, vision.Positions = true, siglip.BucketPositions
 	scale := file.IntOr("scale_factor", 2, 1, 1<<8)
-	c.readText(file, text)
+	c.readText(file, llama.ReadInnerConfig(text))
 	c.ImageToken = int32(file.IntOr("image_token_id", 128257, 0, math.MaxInt32))
 	if file.Err() != nil {
 		return nil

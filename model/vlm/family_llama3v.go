@@ -14,7 +14,8 @@ import (
 // of the prompt, in place of their image token; everything is causal.
 func readLlama3V(c *Config, file *weights.Config) error {
 	if !file.Has("projector_config") && file.Has("query_num") {
-		return readMiniCPM(c, file) // what was released under this project's name
+		c.Family = "minicpmv" // what was released under this project's name
+		return readMiniCPM(c, file)
 	}
 	c.names = names{vision: []string{"vision_tower.vision_model"}, projector: []string{"projector"},
 		decoder: []string{"language_model.model"}, head: []string{"language_model"}}
@@ -25,16 +26,15 @@ func readLlama3V(c *Config, file *weights.Config) error {
 	file.EnumOr("vision_feature_select_strategy", "full", "full") // no class token to drop
 	vision, projection := siglip.ReadConfig(file.Object("vision_config")), projector.ReadSA2Config(p)
 	c.Vision, c.Projector = &vision, &projection
-	c.readText(file, file.Object("text_config"))
+	c.readText(file, llama.ReadConfig(file.Object("text_config")))
 	c.ImageToken = int32(file.Int("image_token_index", 0, math.MaxInt32))
 	c.readLayer(file, "vision_feature_layer")
 	return nil
 }
 
-// readText reads the decoder inside a larger model. Whether its tables are tied stands at both levels,
+// readText takes the decoder inside a larger model. Whether its tables are tied stands at both levels,
 // and defaults to false at each.
-func (c *Config) readText(file, config *weights.Config) {
-	text := llama.ReadConfig(config)
+func (c *Config) readText(file *weights.Config, text llama.Config) {
 	text.Tied = text.Tied || file.BoolOr("tie_word_embeddings", false)
 	c.Text = &text
 }

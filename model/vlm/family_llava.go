@@ -29,7 +29,7 @@ func readLLaVA(c *Config, file *weights.Config) error {
 	if err := c.onlyLlama(text); err != nil {
 		return err
 	}
-	c.readText(file, text)
+	c.readText(file, llama.ReadInnerConfig(text))
 	c.Projector = &projector.MLPConfig{Layers: 2, Act: siglip.ReadActivationOr(file, "projector_hidden_act", ops.GELUErf),
 		NoBias: !file.BoolOr("multimodal_projector_bias", true)}
 	key := "image_token_index"
@@ -103,13 +103,13 @@ func readBunny(c *Config, file *weights.Config) error {
 	if err := c.readNamedTower(file); err != nil {
 		return err
 	}
-	kind := file.StringOr("mm_projector_type", "linear")
+	kind := file.String("mm_projector_type")
 	layers, ok := projectorLayers(kind)
-	if !ok {
+	if !ok && file.Err() == nil {
 		return &FamilyError{File: "config.json", ModelType: c.Family, Projector: kind}
 	}
 	c.Projector = &projector.MLPConfig{Layers: layers, Act: ops.GELUErf}
-	c.readText(file, file)
+	c.readText(file, llama.ReadConfig(file))
 	c.ImageToken = -200
 	c.readLayer(file, "mm_vision_select_layer")
 	if feature := file.EnumOr("mm_vision_select_feature", "patch", "patch", "cls_patch"); file.Err() == nil {
@@ -180,16 +180,12 @@ func readVisionAlpha(c *Config, file *weights.Config) error {
 		}
 		tower = siglip.ReadConfig(vision)
 	}
-	text := file
-	if file.Has("text_config") {
-		text = file.Object("text_config")
-		if err := c.onlyLlama(text); err != nil {
-			return err
-		}
+	text := file.Object("text_config")
+	if err := c.onlyLlama(text); err != nil {
+		return err
 	}
-	decoder := llama.ReadConfig(text)
-	decoder.Tied = decoder.Tied || text != file && file.BoolOr("tie_word_embeddings", false)
-	c.Vision, c.Text, c.Projector = &tower, &decoder, &projector.MLPConfig{Layers: 2, Act: ops.GELUErf}
+	c.readText(file, llama.ReadInnerConfig(text))
+	c.Vision, c.Projector = &tower, &projector.MLPConfig{Layers: 2, Act: ops.GELUErf}
 	c.ImageToken = -200
 	c.readLayer(file, "vision_feature_layer")
 	if file.Err() == nil {

@@ -1,6 +1,7 @@
 package vlm
 
 import (
+	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/projector"
 	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/weights"
@@ -35,7 +36,7 @@ func readMiniCPM(c *Config, file *weights.Config) error {
 	}
 	queries := file.Int("query_num", 1, 1<<12)
 	size := file.IntOr("image_size", 448, 1, 1<<13)
-	c.readText(file, file)
+	c.readText(file, llama.ReadConfig(file))
 	if file.Err() != nil {
 		return nil
 	}
