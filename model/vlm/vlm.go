@@ -190,7 +190,7 @@ func (e *Eye) see(s *ops.Stream, views []siglip.View, f siglip.Features, project
 	out := e.encoder.ForwardViews(s, views, f)
 	s.CheckFinite(out, StageVision)
 	s.Record(e.events[1])
-	if project {
+	if project && s.Err() == nil { // else views may have sizes that nothing has room for
 		out = e.model.Projector.Forward(s, out, e.model.Config.Vision.Grids(views))
 		s.CheckFinite(out, StageProjector)
 	}
