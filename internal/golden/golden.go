@@ -73,12 +73,16 @@ func (c *Case) open(file string) *weights.Safetensors {
 func (c *Case) Input(name string) (data []float32, shape []int) { return c.read(c.inputs, name) }
 func (c *Case) Want(name string) (data []float32, shape []int)  { return c.read(c.expected, name) }
 
-// InputBytes is an input of one byte per value, such as a mask.
-func (c *Case) InputBytes(name string) []byte {
+// InputBytes is an input as it is stored, such as a mask of bytes; WantBytes an expected tensor, such
+// as whole numbers.
+func (c *Case) InputBytes(name string) []byte { return c.bytes(c.inputs, name) }
+func (c *Case) WantBytes(name string) []byte  { return c.bytes(c.expected, name) }
+
+func (c *Case) bytes(s *weights.Safetensors, name string) []byte {
 	c.t.Helper()
-	info, err := c.inputs.Tensor(name)
+	info, err := s.Tensor(name)
 	require.NoError(c.t, err)
-	rows, err := c.inputs.Rows(name)
+	rows, err := s.Rows(name)
 	require.NoError(c.t, err)
 	data := make([]byte, info.Bytes)
 	n, err := rows.Next(data)

@@ -66,7 +66,7 @@ func (h *Head) newWork(d *ops.Device, pictures, patches int, c Config) (*headWor
 }
 
 func headWorkBytes(pictures int, c Config) int64 {
-	return int64(pictures)*int64(5*c.Dim+c.Hidden+2*c.Dim*c.Patches())*4 + int64(pictures+1)*4
+	return int64(pictures)*int64(5*c.Dim+c.Hidden+2*c.Dim*c.ViewPatches())*4 + int64(pictures+1)*4
 }
 
 // forward pools x [n*patches, dim], the tokens behind the post norm, to [n, dim].

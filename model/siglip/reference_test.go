@@ -66,11 +66,19 @@ var headNames = []string{"head.probe", "head.attention.in_proj_weight", "head.at
 // tower loads a toy.
 func tower(t testing.TB, dev *ops.Device, m *golden.Model) *Tower {
 	t.Helper()
+	return towerOf(t, dev, m, func(*Config) {})
+}
+
+// towerOf loads a toy under a changed config.
+func towerOf(t testing.TB, dev *ops.Device, m *golden.Model, change func(*Config)) *Tower {
+	t.Helper()
 	cp, err := weights.Open(m.FS(t))
 	require.NoError(t, err)
 	defer cp.Close()
 	l := load.New(dev, cp)
-	tw := Load(l, readToy(t, m))
+	c := readToy(t, m)
+	change(&c)
+	tw := Load(l, c)
 	unknown, err := l.Check()
 	require.NoError(t, err)
 	require.Empty(t, unknown)
