@@ -232,7 +232,7 @@ func (m *Model) sizes(mc *vlm.Config) (llama.Sizes, int) {
 	}
 	pictures := m.config.batch
 	if pictures == 0 && mc.Vision != nil {
-		pictures = min(max(1024/mc.Vision.Patches(), 1), 16)
+		pictures = min(max(1024/mc.Vision.ViewPatches(), 1), 16)
 	}
 	return z, pictures
 }

@@ -38,8 +38,8 @@ func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pi
 		p.Decoder = llama.RunnerBytes(*c.Text, z) - p.Cache
 	}
 	p.Kernels = int64(threads) * kernelBytes
-	if c.Vision != nil { // patches cut out of the pictures
-		p.Kernels += int64(pictures*c.Vision.Patches()) * int64(c.Vision.Channels*c.Vision.Patch*c.Vision.Patch) * 4
+	if c.Vision != nil { // patches cut out of a picture, tile or slice, one after another
+		p.Kernels += int64(c.Vision.ViewPatches()) * int64(c.Vision.Channels*c.Vision.Patch*c.Vision.Patch) * 4
 	}
 	return p, nil
 }
