@@ -94,6 +94,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, opts ...Option) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.place(mc)
 	if err := m.readText(fsys, mc); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,8 @@ type config struct {
 	maxBytes     int64
 	batch        int
 	kernels      string
+
+	slicePositions SlicePositions // empty: the model's own
 	logger       *slog.Logger
 	tokenizer    tokenizer.Tokenizer
 	hub          *hub.Client // nil: as the environment says
