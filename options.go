@@ -53,9 +53,9 @@ type config struct {
 	kernels      string
 
 	slicePositions SlicePositions // empty: the model's own
-	logger       *slog.Logger
-	tokenizer    tokenizer.Tokenizer
-	hub          *hub.Client // nil: as the environment says
+	logger         *slog.Logger
+	tokenizer      tokenizer.Tokenizer
+	hub            *hub.Client // nil: as the environment says
 }
 
 func newConfig(opts []Option) (*config, error) {
