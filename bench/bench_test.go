@@ -68,7 +68,25 @@ func TestUnknownNamesListWhatThereIs(t *testing.T) {
 func TestWorkOfRealShapes(t *testing.T) {
 	so400m := *shapes["siglip-so400m-384"].Vision
 	require.InEpsilon(t, 666.4e9, encoderWork(so400m), 0.001)
+	require.Equal(t, 26*(encoderWork(so400m)-towerWork(so400m, 729, 0))/27, towerWork(so400m, 729, 26)-towerWork(so400m, 729, 0))
 	layers := prefillWork(*shapes["llama-3-8b"].Text) - 2*textDim*vocab
 	attention := 32 * 4 * float64(prompt*(prompt+1)/2) * textDim
 	require.InEpsilon(t, 13.96e9*prompt, layers-attention, 0.001)
+}
+
+// A family's tower and projector run at their real widths, and the work of each is known.
+func TestEyes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of work")
+	}
+	for name, c := range eyes {
+		require.Positive(t, projectorWork(c, 1), name)
+		require.Contains(t, Models(), name)
+	}
+	m := NewMeter(testdevice.CPU(t, binding.ContextOptions{}), time.Millisecond)
+	rows, err := m.Model(context.Background(), "smolvlm-256m-eye", weights.F16, ops.F32, 1)
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	require.Equal(t, "smolvlm-256m-eye, 1 layers project", rows[1].Op)
+	require.Equal(t, []int{1, 3, 512, 512}, rows[0].Shape)
 }

@@ -31,7 +31,11 @@ var shapes = map[string]*vlm.Config{
 }
 
 // Models are the names that Model knows.
-func Models() []string { return slices.Sorted(maps.Keys(shapes)) }
+func Models() []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(shapes)), maps.Keys(eyes))
+	slices.Sort(names)
+	return names
+}
 
 // Model measures a real shape with random weights of type t, in activations compute: an encoder's
 // seconds per picture, a decoder's prefill of 512 tokens and its tokens per second one at a time.
@@ -39,6 +43,9 @@ func Models() []string { return slices.Sorted(maps.Keys(shapes)) }
 // says so.
 func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute ops.DType, layers int) ([]Row, error) {
 	shape, ok := shapes[name]
+	if !ok {
+		shape, ok = eyes[name]
+	}
 	if !ok {
 		return nil, fmt.Errorf("no shape %q to measure; there are %s", name, strings.Join(Models(), ", "))
 	}
@@ -48,7 +55,7 @@ func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute
 		if c.Vision != nil {
 			v := *c.Vision
 			v.Layers = min(layers, v.Layers)
-			c.Vision = &v
+			c.Vision, c.Features.Layer = &v, min(layers, c.Features.Layer)
 		}
 		if c.Text != nil {
 			v := *c.Text
@@ -66,6 +73,9 @@ func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute
 		return nil, err
 	}
 	dtype := strings.ToLower(t.String()) + "x" + compute.String()
+	if c.Projector != nil {
+		return m.eye(name, dtype, compute, model)
+	}
 	if c.Vision != nil {
 		return m.encoder(name, dtype, compute, model)
 	}
@@ -93,10 +103,13 @@ func (m *Meter) encoder(name, dtype string, compute ops.DType, model *vlm.Model)
 
 // encoderWork is the multiply-adds of a tower, two operations each: products of all patches, and both
 // products of attention.
-func encoderWork(c siglip.Config) float64 {
-	n, d := float64(c.Patches()), float64(c.Dim)
+func encoderWork(c siglip.Config) float64 { return towerWork(c, c.Patches(), c.Layers) }
+
+// towerWork is encoderWork of a view of so many patches, as far as a layer.
+func towerWork(c siglip.Config, patches, layers int) float64 {
+	n, d := float64(patches), float64(c.Dim)
 	layer := 2*n*d*(4*d+2*float64(c.Hidden)) + 4*n*n*d
-	return float64(c.Layers)*layer + 2*n*d*float64(c.Channels*c.Patch*c.Patch)
+	return float64(layers)*layer + 2*n*d*float64(c.Channels*c.Patch*c.Patch)
 }
 
 func (m *Meter) decoder(ctx context.Context, name, dtype string, compute ops.DType, model *vlm.Model, weightBytes int64) ([]Row, error) {
