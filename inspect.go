@@ -105,6 +105,11 @@ func (d *Description) model(c *config, fsys fs.FS, cp weights.Checkpoint) {
 		d.Vocabulary = m.tokenizer.VocabSize()
 	}
 	d.Template = m.template != nil
+	if cp, err = vlm.WithTower(fsys, config, cp); err != nil {
+		problem(err)
+		return
+	}
+	defer cp.Close()
 	problem(d.plan(m, c, cp))
 }
 

@@ -99,6 +99,9 @@ func OpenFS(ctx context.Context, fsys fs.FS, opts ...Option) (*Model, error) {
 		return nil, err
 	}
 	checkpoint, err := weights.Open(fsys)
+	if err == nil {
+		checkpoint, err = vlm.WithTower(fsys, mc, checkpoint)
+	}
 	if err != nil {
 		return nil, err
 	}

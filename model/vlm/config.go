@@ -25,6 +25,7 @@ type Config struct {
 	EOS        []int32         // every id that ends an answer, from all config files, sorted
 
 	names names
+	tower string // the folder of a tower that was published apart, see WithTower
 }
 
 // names are where a family keeps its parts in a checkpoint: prefixes, any one of each list.

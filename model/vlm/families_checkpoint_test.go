@@ -15,6 +15,7 @@ import (
 	"github.com/llama3v/llama3v/internal/golden"
 	"github.com/llama3v/llama3v/internal/testdevice"
 	"github.com/llama3v/llama3v/model/llama"
+	"github.com/llama3v/llama3v/model/load"
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/vlm"
@@ -394,5 +395,66 @@ func TestFamiliesNameTheStageOfNaN(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A tower published apart, text side and all, is read from the folder of its name.
+func TestTowerInAFolderOfItsOwn(t *testing.T) {
+	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+		c := golden.Open(t, "llava_siglip")
+		const vision, proj, text = "vision_tower.vision_model.", "multi_modal_projector.", "language_model.model."
+		whole := renamed(t, flat(c.Model(), "bunny-llama").Set("mlp2x_gelu", "mm_projector_type").Set("me/My-Tower", "mm_vision_tower"),
+			proj+"linear_1", "model.mm_projector.0", proj+"linear_2", "model.mm_projector.2", text, "model.", "language_model.lm_head", "lm_head")
+		apart := golden.NewModel(t, `{}`).Random(t, 0, 1, "text_model.embeddings.token_embedding.weight", 3, 2).Random(t, 0, 1, "logit_scale", 1)
+		for name, tensor := range maps.Clone(whole.Tensors) {
+			if rest, ok := strings.CutPrefix(name, "vision_tower."); ok {
+				whole.Remove(t, name)
+				tensor.Name = rest
+				apart.Tensors[rest] = tensor
+			}
+		}
+		openApart := func(folder string) (*vlm.Model, []string, error) {
+			fsys := whole.FS(t)
+			if folder != "" {
+				fsys[folder+"/model.safetensors"] = apart.FS(t)["model.safetensors"]
+			}
+			config, err := vlm.ReadConfig(fsys)
+			require.NoError(t, err)
+			cp, err := weights.Open(fsys)
+			require.NoError(t, err)
+			if cp, err = vlm.WithTower(fsys, config, cp); err != nil {
+				return nil, nil, err
+			}
+			defer cp.Close()
+			l := load.New(dev, cp)
+			m := vlm.Declare(l, config)
+			unknown, err := l.Check()
+			if err != nil {
+				return nil, nil, err
+			}
+			return m, unknown, l.Load(context.Background())
+		}
+		// The tower's sizes follow from its name, or stand in the config beside it.
+		m, unknown, err := openApart("My-Tower")
+		require.NoError(t, err)
+		require.Empty(t, unknown)
+		views := viewsOf(t, c)
+		got, err := eye(t, dev, m, 2).ProjectViews(dev.Stream(), views)
+		require.NoError(t, err)
+		c.Near(t, "projected", got.Data, bound)
+
+		_, _, err = openApart("")
+		require.ErrorIs(t, err, weights.ErrMissingTensor)
+		require.ErrorContains(t, err, "patch_embedding.weight")
+		_, _, err = openApart("Another")
+		require.ErrorIs(t, err, weights.ErrMissingTensor)
+		apart.Remove(t, "vision_model.embeddings.position_embedding.weight")
+		_, _, err = openApart("My-Tower")
+		require.ErrorIs(t, err, weights.ErrMissingTensor, "P30")
+		require.ErrorContains(t, err, "position_embedding.weight")
+	})
+	for _, name := range []string{"..", "a/..", "/", ".", ""} {
+		_, err := read(t, golden.NewModel(t, published["Bunny-Llama-3-8B-V"]).Set(name, "mm_vision_tower"))
+		require.Error(t, err, "%q", name)
 	}
 }

@@ -92,7 +92,9 @@ func readBunny(c *Config, file *weights.Config) error {
 		vision:    []string{"model.vision_tower.vision_tower.vision_model", "model.vision_tower.vision_model"},
 		projector: []string{"model.mm_projector", "mm_projector"},
 		decoder:   []string{"model"},
-		ignore:    []string{"model.image_newline"},
+		ignore: []string{"model.image_newline", // of a tower published with its text side:
+			"model.vision_tower.vision_tower.text_model.*", "model.vision_tower.vision_tower.logit_scale", "model.vision_tower.vision_tower.logit_bias",
+			"model.vision_tower.vision_tower.visual_projection.weight", "model.vision_tower.vision_tower.text_projection.weight"},
 	}
 	if file.BoolOr("use_s2", false) {
 		return &FamilyError{File: "config.json", ModelType: c.Family, Feature: "use_s2 (features at several scales)"}
@@ -138,6 +140,7 @@ func projectorLayers(kind string) (int, bool) {
 // readNamedTower reads vision_config where there is one; without it, mm_vision_tower names a released
 // tower, whose sizes are known.
 func (c *Config) readNamedTower(file *weights.Config) error {
+	c.tower = towerFolder(file.StringOr("mm_vision_tower", ""))
 	if file.Has("vision_config") {
 		vision := file.Object("vision_config")
 		return c.readTower(vision, vision.String("model_type"))
