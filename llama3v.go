@@ -188,9 +188,11 @@ func (m *Model) readText(fsys fs.FS, mc *vlm.Config) error {
 	}
 	m.tokenizer = m.config.tokenizer
 	if m.tokenizer == nil {
-		if m.tokenizer, err = tokenizer.Load(fsys); err != nil {
-			return err
+		read, err := tokenizer.Load(fsys)
+		if err != nil {
+			return err // not read: an interface that holds a nil pointer is not nil
 		}
+		m.tokenizer = read
 	}
 	if n := m.tokenizer.VocabSize(); n > mc.Text.Vocab {
 		return fmt.Errorf("%w: tokenizer.json has ids up to %d, config.json's table has %d rows", ErrShape, n-1, mc.Text.Vocab)
