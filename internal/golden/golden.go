@@ -3,6 +3,7 @@
 package golden
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"io/fs"
 	"math"
@@ -77,6 +78,17 @@ func (c *Case) Want(name string) (data []float32, shape []int)  { return c.read(
 // as whole numbers.
 func (c *Case) InputBytes(name string) []byte { return c.bytes(c.inputs, name) }
 func (c *Case) WantBytes(name string) []byte  { return c.bytes(c.expected, name) }
+
+// InputInts are the whole numbers of an I64 input.
+func (c *Case) InputInts(name string) []int32 {
+	c.t.Helper()
+	data := c.bytes(c.inputs, name)
+	list := make([]int32, len(data)/8)
+	for i := range list {
+		list[i] = int32(binary.LittleEndian.Uint64(data[8*i:]))
+	}
+	return list
+}
 
 func (c *Case) bytes(s *weights.Safetensors, name string) []byte {
 	c.t.Helper()

@@ -18,6 +18,7 @@ type Config struct {
 	Vision    *siglip.Config
 	Projector projector.Config
 	Text      *llama.Config
+	Words     *siglip.TextConfig // SigLIP's text tower, which a checkpoint may lack
 
 	Features   siglip.Features // the tower's output that the projector reads
 	ImageToken int32           // the id that marks a picture in a prompt, -1 without one (no table has -200, LLaVA's)

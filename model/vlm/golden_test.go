@@ -72,7 +72,40 @@ func TestGoldenSigLIP(t *testing.T) {
 		c.Near(t, "vision.last_hidden_state", taps["vision.last_hidden_state"], bound)
 		c.Near(t, "vision.pooler_output", got, bound)
 		c.Near(t, "image_embeds", normalised(got, m.Config.Vision.Dim), bound)
+		checkTexts(t, dev, c, m, s, taps, got)
 	})
+}
+
+// checkTexts is the text half of the case, and the scores of its pictures and texts.
+func checkTexts(t *testing.T, dev *ops.Device, c *golden.Case, m *vlm.Model, s *ops.Stream, taps tapped, pictures []float32) {
+	t.Helper()
+	ids := c.InputInts("input_ids")
+	text := m.Config.Words
+	texts := len(ids) / text.Length
+	reader, err := vlm.NewReader(dev, m.Words, texts)
+	require.NoError(t, err)
+	got, err := reader.Embed(s, ids)
+	require.NoError(t, err)
+	for k := range text.Layers + 1 {
+		name := fmt.Sprintf("text.hidden.%d", k)
+		c.Near(t, name, taps[name], bound)
+	}
+	c.Near(t, "text.last_hidden_state", taps["text.last_hidden_state"], bound)
+	c.Near(t, "text.pooler_output", got, bound)
+	c.Near(t, "text_embeds", normalised(got, text.Out), bound)
+
+	scale, bias := reader.Score()
+	scores, err := siglip.Compare(pictures, got, text.Out, scale, bias)
+	require.NoError(t, err)
+	c.Near(t, "logits_per_image", scores.Logits, bound)
+	c.Near(t, "probs", scores.Probs, bound)
+
+	// A text's embedding does not depend on the others, to the last bit.
+	for i := range texts {
+		alone, err := reader.Embed(s, ids[i*text.Length:][:text.Length])
+		require.NoError(t, err)
+		require.Equal(t, got[i*text.Out:][:text.Out], alone, "text %d by itself", i)
+	}
 }
 
 func TestGoldenSigLIPVision(t *testing.T) {

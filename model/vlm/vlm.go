@@ -20,6 +20,7 @@ const (
 	StageVision    = 1
 	StageProjector = 2
 	StageLogits    = llama.StageLogits
+	StageText      = StageLogits + 1
 )
 
 // StageName is a stage in words.
@@ -31,17 +32,20 @@ func StageName(stage int) string {
 		return "projector"
 	case StageLogits:
 		return "logits"
+	case StageText:
+		return "text tower"
 	}
 	return fmt.Sprintf("stage %d", stage)
 }
 
 // Model is a model's weights; Tower and Projector are nil for a text model, Decoder and Projector
-// for a tower alone.
+// for a tower alone. Words is there where a checkpoint has SigLIP's text tower, too.
 type Model struct {
 	Config    *Config
 	Tower     *siglip.Tower
 	Projector projector.Projector
 	Decoder   *llama.Decoder
+	Words     *Words
 }
 
 // Declare declares every tensor of the model in l.
@@ -55,6 +59,9 @@ func Declare(l *load.Loader, c *Config) *Model {
 	}
 	if c.Text != nil {
 		m.Decoder = llama.Load(l.Sub(orRoot(c.names.decoder)...), l.Sub(orRoot(c.names.head)...), *c.Text)
+	}
+	if c.Words != nil {
+		m.Words = declareWords(l, *c.Words)
 	}
 	l.Ignore(c.names.ignore...)
 	return m
