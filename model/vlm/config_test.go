@@ -28,7 +28,7 @@ var configs = map[string]string{
 			"num_key_value_heads":2,"head_dim":8,"rms_norm_eps":1e-5,"bos_token_id":1,"eos_token_id":2}}`,
 	"llama": `{"model_type":"llama","vocab_size":100,"hidden_size":16,"intermediate_size":30,"num_hidden_layers":2,
 		"num_attention_heads":4,"rms_norm_eps":1e-5}`,
-	"siglip":              `{"model_type":"siglip","text_config":{"hidden_size":5},"vision_config":{}}`,
+	"siglip":              `{"model_type":"siglip","text_config":{},"vision_config":{}}`,
 	"siglip_vision_model": `{"model_type":"siglip_vision_model"}`,
 }
 
@@ -53,6 +53,10 @@ func TestReadConfigFillsInWhatTheReferenceLeavesOut(t *testing.T) {
 			require.Nil(t, c.Text)
 			require.Nil(t, c.Projector)
 			require.Equal(t, siglip.Features{Layer: 12, Post: true}, c.Features)
+			if family == "siglip" { // google/siglip-base-patch16-224's text_config holds no size at all
+				require.Equal(t, &siglip.TextConfig{Dim: 768, Hidden: 3072, Layers: 12, Heads: 12, Vocab: 32000, Length: 64,
+					Out: 768, Eps: 1e-6, Act: ops.GELUTanh}, c.Words)
+			}
 		})
 	}
 	t.Run("llama", func(t *testing.T) {
@@ -193,6 +197,8 @@ func TestConfigFaults(t *testing.T) {
 		{"tied is a word", "llama", path{"tie_word_embeddings"}, "yes", []string{"tie_word_embeddings"}},
 
 		{"no vision config", "siglip", path{"vision_config"}, nil, []string{"vision_config is missing"}},
+		{"a text tower whose heads do not divide its width", "siglip", path{"text_config", "num_attention_heads"}, 7, []string{"text_config.hidden_size is 768", "num_attention_heads 7"}},
+		{"P29: towers of two widths", "siglip", path{"text_config", "projection_size"}, 512, []string{"text_config makes embeddings of 512 columns", "768"}},
 		{"a vision config that is a list", "siglip", path{"vision_config"}, []int{1}, []string{"vision_config is not an object"}},
 		{"heads that do not divide the tower's width", "siglip_vision_model", path{"num_attention_heads"}, 7, []string{"hidden_size is 768", "num_attention_heads 7"}},
 		{"a patch larger than the picture", "siglip_vision_model", path{"patch_size"}, 225, []string{"patch_size is 225", "image_size 224"}},
