@@ -11,7 +11,7 @@ import (
 type Need struct {
 	Names    []string // the names it may have, best first: the first that is there is taken
 	Shape    []int    // exactly this; empty: a scalar
-	DTypes   []DType  // the types it may have; nil: [Floats]
+	DTypes   []DType  // the types it may have; nil: [Floats] and [Quantized]
 	Optional bool     // may be absent; if present, it must fit
 }
 
@@ -128,11 +128,11 @@ func Check(cp Checkpoint, needs []Need, ignore []string) (*Report, error) {
 		if !slices.Equal(info.Shape, need.Shape) {
 			fault.Shapes = append(fault.Shapes, ShapeFault{info.Name, info.File, info.Shape, need.Shape})
 		}
-		types := need.DTypes
-		if types == nil {
-			types = Floats
+		fits := usable(info.DType)
+		if need.DTypes != nil {
+			fits = slices.Contains(need.DTypes, info.DType)
 		}
-		if !slices.Contains(types, info.DType) {
+		if !fits {
 			fault.DTypes = append(fault.DTypes, DTypeError{info.Name, info.File, info.DType})
 		}
 	}

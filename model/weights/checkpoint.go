@@ -82,7 +82,7 @@ func Open(fsys fs.FS) (Checkpoint, error) {
 	return s, nil
 }
 
-// ReadFloat32 reads a whole tensor of a floating-point type, widened or rounded to float32, through
+// ReadFloat32 reads a whole tensor of a floating-point or block type, widened or rounded to float32, through
 // a block of at most [DefaultBlock] bytes. It is meant for small tensors: norms, frequencies.
 //
 // Errors: ErrMissingTensor, ErrUnsupportedDType, ErrTruncated.
@@ -92,25 +92,28 @@ func ReadFloat32(cp Checkpoint, name string) ([]float32, error) {
 		return nil, err
 	}
 	info := rows.Info()
-	if !slices.Contains(Floats, info.DType) {
+	if !usable(info.DType) {
 		return nil, &DTypeError{Tensor: name, File: info.File, DType: info.DType}
 	}
-	size := int64(info.DType.Bits() / 8)
-	out := make([]float32, info.Bytes/size)
-	block := make([]byte, min(info.Bytes, DefaultBlock))
+	elements, bytes := info.DType.Block()
+	out := make([]float32, info.Bytes/int64(bytes)*int64(elements))
+	block := make([]byte, min(info.Bytes, int64(DefaultBlock/bytes*bytes)))
 	for done := int64(0); done < info.Bytes; {
 		block = block[:min(int64(len(block)), info.Bytes-done)]
 		if err := rows.readAt(block, done); err != nil {
 			return nil, err
 		}
-		from := done / size
+		from := done / int64(bytes) * int64(elements)
 		done += int64(len(block))
-		if err := ToFloat32(out[from:done/size], block, info.DType); err != nil {
+		if err := ToFloat32(out[from:done/int64(bytes)*int64(elements)], block, info.DType); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
+
+// usable says whether [ToFloat32] converts a type.
+func usable(d DType) bool { return slices.Contains(Floats, d) || d.Quantized() }
 
 // missing is the error for a tensor that is not there.
 func missing(name string, files []string) error {

@@ -67,12 +67,17 @@ func roundShift(bits uint32, n uint) uint32 {
 }
 
 // ToFloat32 converts stored values, little-endian on every host, to float32: F16, BF16 and F32
-// exactly, F64 rounded to nearest even. len(src) must be len(dst) values.
+// exactly, F64 rounded to nearest even, block types as llama.cpp does, bit for bit. len(src) must be
+// len(dst) values, of a block type whole blocks.
 //
 // Errors: ErrUnsupportedDType for other types, ErrShape where the lengths do not fit together.
 func ToFloat32(dst []float32, src []byte, d DType) error {
 	if err := checkConversion(len(dst), len(src), d); err != nil {
 		return err
+	}
+	if c, ok := codecOf(d); ok {
+		dequantize(dst, src, c)
+		return nil
 	}
 	switch d {
 	case F32:
@@ -96,10 +101,17 @@ func ToFloat32(dst []float32, src []byte, d DType) error {
 }
 
 // FromFloat32 stores values in a floating-point type, little-endian on every host, rounding to
-// nearest even. len(dst) must be len(src) values. Errors: as ToFloat32.
+// nearest even, or in a block type: Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 by llama.cpp's reference rules,
+// the others by least squares. len(dst) must be len(src) values, of a block type whole blocks.
+//
+// Errors: as ToFloat32, and for a block type a *ValueError (ErrValue) where a value is not finite or
+// a block's scale is beyond binary16.
 func FromFloat32(dst []byte, src []float32, d DType) error {
 	if err := checkConversion(len(src), len(dst), d); err != nil {
 		return err
+	}
+	if c, ok := codecOf(d); ok {
+		return quantize(dst, src, d, c)
 	}
 	switch d {
 	case F32:
@@ -123,6 +135,9 @@ func FromFloat32(dst []byte, src []float32, d DType) error {
 }
 
 func checkConversion(values, bytes int, d DType) error {
+	if c, ok := codecOf(d); ok {
+		return c.check(values, bytes, d)
+	}
 	switch d {
 	case F32, F16, BF16, F64:
 	default:

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 )
 
@@ -51,7 +52,8 @@ const (
 	IQ4_XS
 )
 
-// dtypes has, for each type, its name in a safetensors header and its width.
+// dtypes has, for each type, its name in a safetensors header (of a block type, ggml's) and its width;
+// of a block type the width is 0, and its block's sizes stand in codecs.
 var dtypes = [...]struct {
 	name string
 	bits int
@@ -79,15 +81,27 @@ var dtypes = [...]struct {
 	F4:         {"F4", 4},
 	F6E2M3:     {"F6_E2M3", 6},
 	F6E3M2:     {"F6_E3M2", 6},
+	Q4_0:       {"Q4_0", 0},
+	Q4_1:       {"Q4_1", 0},
+	Q5_0:       {"Q5_0", 0},
+	Q5_1:       {"Q5_1", 0},
+	Q8_0:       {"Q8_0", 0},
+	Q2_K:       {"Q2_K", 0},
+	Q3_K:       {"Q3_K", 0},
+	Q4_K:       {"Q4_K", 0},
+	Q5_K:       {"Q5_K", 0},
+	Q6_K:       {"Q6_K", 0},
+	IQ4_NL:     {"IQ4_NL", 0},
+	IQ4_XS:     {"IQ4_XS", 0},
 }
 
-// Floats are the types that models compute with: what a [Need] accepts unless it says otherwise,
-// and what [ToFloat32] converts.
+// Floats are the plain types that models compute with: with [Quantized] what a [Need] accepts unless
+// it says otherwise, and what [ToFloat32] converts.
 var Floats = []DType{F32, F16, BF16, F64}
 
 var dtypeByName = func() map[string]DType {
 	m := make(map[string]DType, len(dtypes))
-	for d := Invalid + 1; int(d) < len(dtypes); d++ {
+	for d := Invalid + 1; d <= F6E3M2; d++ { // block types are none of the format's
 		m[dtypes[d].name] = d
 	}
 	return m
@@ -108,7 +122,22 @@ func (d DType) String() string {
 	return dtypes[d].name
 }
 
-// Bits is the width of one element, 0 for no valid type.
+// Block is the elements and bytes of the smallest piece of a row: a block of a block type, one element
+// of a type of whole bytes. Both are 0 for other types.
+func (d DType) Block() (elements, bytes int) {
+	if c, ok := codecOf(d); ok {
+		return c.elements, c.bytes
+	}
+	if d.Bits()%8 != 0 || d.Bits() == 0 {
+		return 0, 0
+	}
+	return 1, d.Bits() / 8
+}
+
+// Quantized says whether it is a block type.
+func (d DType) Quantized() bool { _, ok := codecOf(d); return ok }
+
+// Bits is the width of one element, 0 for a block type and for no valid type.
 func (d DType) Bits() int {
 	if int(d) >= len(dtypes) {
 		return 0
@@ -117,7 +146,8 @@ func (d DType) Bits() int {
 }
 
 // Bytes is the size of a packed tensor of this shape. ok is false where it overflows 63 bits, a
-// dimension is negative or the bits do not fill whole bytes.
+// dimension is negative, the bits do not fill whole bytes, or the rows, which the last dimension
+// counts, no whole blocks.
 //
 // The product runs from the outermost dimension and overflow counts even where a later dimension
 // is zero, as in the format's reference reader.
@@ -132,6 +162,16 @@ func (d DType) Bytes(shape ...int) (size int64, ok bool) {
 		if n < 0 || !multiply(uint64(n)) {
 			return 0, false
 		}
+	}
+	if elements, bytes := d.Block(); elements > 1 {
+		if len(shape) == 0 || shape[len(shape)-1]%elements != 0 {
+			return 0, false
+		}
+		product /= uint64(elements)
+		if !multiply(uint64(bytes)) || product > math.MaxInt64 {
+			return 0, false
+		}
+		return int64(product), true
 	}
 	if d.Bits() == 0 || !multiply(uint64(d.Bits())) || product%8 != 0 {
 		return 0, false

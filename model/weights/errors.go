@@ -27,6 +27,8 @@ var (
 	ErrUnexpectedTensor = errors.New("unexpected tensor")
 	// ErrNotBound: a slot was read before its binder's Check, or its optional tensor is absent.
 	ErrNotBound = errors.New("tensor is not bound")
+	// ErrValue: a value, NaN for instance, that a block type cannot hold.
+	ErrValue = errors.New("value cannot be quantised")
 	// ErrConfig: a JSON config lacks a key, or a value is not one that can be used.
 	ErrConfig = errors.New("bad config")
 )

@@ -4,11 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"slices"
-	"sync/atomic"
 )
 
 // The files that a model folder may have, in the order they are looked for.
@@ -25,23 +23,7 @@ const (
 // little-endian, at any alignment. The format's reference reader is the crate safetensors 0.8.0;
 // this one refuses the same files, and a name that comes twice, an empty name or more than 8
 // dimensions besides.
-type Safetensors struct {
-	shards  []*shard
-	tensors map[string]location
-	names   []string
-	closed  atomic.Bool
-}
-
-type shard struct {
-	source   *source
-	metadata map[string]string
-}
-
-type location struct {
-	info   Info
-	offset int64 // in the file
-	shard  *shard
-}
+type Safetensors struct{ container }
 
 // OpenSafetensors opens the model in the root of fsys: model.safetensors, else all files that
 // model.safetensors.index.json lists. Tensors that a shard holds and the index does not list are
@@ -84,7 +66,7 @@ func OpenSafetensorsFile(fsys fs.FS, name string) (*Safetensors, error) {
 }
 
 func openFiles(fsys fs.FS, files []string) (_ *Safetensors, err error) {
-	s := &Safetensors{tensors: map[string]location{}}
+	s := &Safetensors{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -101,7 +83,7 @@ func openFiles(fsys fs.FS, files []string) (_ *Safetensors, err error) {
 			return nil, err
 		}
 	}
-	s.names = slices.Sorted(maps.Keys(s.tensors))
+	s.sort()
 	return s, nil
 }
 
@@ -122,13 +104,9 @@ func (s *Safetensors) add(sh *shard) error {
 	}
 	sh.metadata = metadata
 	for _, e := range entries {
-		if other, ok := s.tensors[e.name]; ok {
-			return &FormatError{File: src.name, Tensor: e.name, Reason: "it is in " + other.info.File + " too"}
-		}
-		s.tensors[e.name] = location{
-			info:   Info{Name: e.name, DType: e.dtype, Shape: e.shape, Bytes: e.end - e.begin, File: src.name},
-			offset: dataStart + e.begin,
-			shard:  sh,
+		info := Info{Name: e.name, DType: e.dtype, Shape: e.shape, Bytes: e.end - e.begin, File: src.name}
+		if err := s.take(info, dataStart+e.begin, sh); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -160,56 +138,6 @@ func readHeader(src *source) ([]byte, error) {
 	return text, nil
 }
 
-// Names implements [Checkpoint].
-func (s *Safetensors) Names() []string { return slices.Clone(s.names) }
-
-// Has implements [Checkpoint].
-func (s *Safetensors) Has(name string) bool {
-	_, ok := s.tensors[name]
-	return ok
-}
-
-// Tensor implements [Checkpoint].
-func (s *Safetensors) Tensor(name string) (Info, error) {
-	at, ok := s.tensors[name]
-	if !ok {
-		return Info{}, missing(name, s.Files())
-	}
-	return at.info, nil
-}
-
-// Rows implements [Checkpoint]. A file of fsys that can neither seek nor be read at an offset (in a
-// zip archive, for instance) is read again from its start whenever a tensor lies before the one
-// read last.
-func (s *Safetensors) Rows(name string) (*Rows, error) {
-	at, ok := s.tensors[name]
-	if !ok {
-		return nil, missing(name, s.Files())
-	}
-	return NewRows(at.info, tensorData{at.shard.source, at.offset})
-}
-
-// tensorData is a source seen from a tensor's first byte.
-type tensorData struct {
-	source *source
-	offset int64
-}
-
-func (d tensorData) ReadAt(p []byte, offset int64) (int, error) {
-	return d.source.ReadAt(p, d.offset+offset)
-}
-
-var _ io.ReaderAt = tensorData{}
-
-// Files implements [Checkpoint].
-func (s *Safetensors) Files() []string {
-	files := make([]string, len(s.shards))
-	for i, sh := range s.shards {
-		files[i] = sh.source.name
-	}
-	return files
-}
-
 // Metadata is the __metadata__ of a file, as Files names it; nil where it has none.
 func (s *Safetensors) Metadata(file string) map[string]string {
 	for _, sh := range s.shards {
@@ -218,16 +146,4 @@ func (s *Safetensors) Metadata(file string) map[string]string {
 		}
 	}
 	return nil
-}
-
-// Close implements [Checkpoint].
-func (s *Safetensors) Close() error {
-	if s.closed.Swap(true) {
-		return nil
-	}
-	var faults []error
-	for _, sh := range s.shards {
-		faults = append(faults, sh.source.Close())
-	}
-	return errors.Join(faults...)
 }
