@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "blocks.h"
+
 namespace l3v {
 namespace {
 
@@ -42,6 +44,18 @@ const char* dtype_name(int32_t dtype) {
     case L3V_I32: return "i32";
     case L3V_U8: return "u8";
     case L3V_I8: return "i8";
+    case L3V_Q4_0: return "q4_0";
+    case L3V_Q4_1: return "q4_1";
+    case L3V_Q5_0: return "q5_0";
+    case L3V_Q5_1: return "q5_1";
+    case L3V_Q8_0: return "q8_0";
+    case L3V_Q2_K: return "q2_k";
+    case L3V_Q3_K: return "q3_k";
+    case L3V_Q4_K: return "q4_k";
+    case L3V_Q5_K: return "q5_k";
+    case L3V_Q6_K: return "q6_k";
+    case L3V_IQ4_NL: return "iq4_nl";
+    case L3V_IQ4_XS: return "iq4_xs";
     default: return "unknown";
   }
 }
@@ -119,9 +133,13 @@ int32_t Op::compute(int32_t value, const Weight& weight) {
   if (!status_.ok()) return value;
   require((ctx_.capabilities.compute_types >> value & 1) != 0, L3V_UNSUPPORTED,
           "this library does not compute in %s", dtype_name(value));
-  require(value == L3V_F32 || value == weight.dtype, L3V_UNSUPPORTED,
-          "compute in %s takes weights of that type, and these are %s", dtype_name(value),
-          dtype_name(weight.dtype));
+  if (value == L3V_I8)
+    require(is_block_type(weight.dtype), L3V_UNSUPPORTED,
+            "compute in i8 takes weights of a block type, and these are %s", dtype_name(weight.dtype));
+  else
+    require(value == L3V_F32 || value == weight.dtype, L3V_UNSUPPORTED,
+            "compute in %s takes weights of that type, and these are %s", dtype_name(value),
+            dtype_name(weight.dtype));
   return value;
 }
 
@@ -211,6 +229,8 @@ Status Op::place(const char* name, const l3v_view& v, int64_t rows, int64_t cols
     return fail(L3V_INVALID_ARGUMENT, "%s: reserved0 is %u, and must be zero", name, v.reserved0);
 
   const int64_t size = element_size(v.dtype);
+  if (is_block_type(v.dtype))
+    return fail(L3V_INVALID_ARGUMENT, "%s: holds %s, a type of weights alone", name, dtype_name(v.dtype));
   if (size == 0) return fail(L3V_INVALID_ARGUMENT, "%s: dtype %d is not known", name, v.dtype);
   const bool is_float = v.dtype == L3V_F32 || v.dtype == L3V_F16 || v.dtype == L3V_BF16;
   if (holds == Holds::kActivations && !is_float)

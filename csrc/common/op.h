@@ -16,7 +16,7 @@
 
 namespace l3v {
 
-int64_t element_size(int32_t dtype);     // bytes; 0: no such type
+int64_t element_size(int32_t dtype);     // bytes; 0: no such type, or one of blocks (blocks.h)
 const char* dtype_name(int32_t dtype);   // "f32"
 
 // What a view may hold.

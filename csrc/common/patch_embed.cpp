@@ -1,3 +1,4 @@
+#include "blocks.h"
 #include "op.h"
 
 using namespace l3v;
@@ -15,6 +16,8 @@ l3v_status l3v_patch_embed(l3v_context* ctx, const l3v_patch_embed_params* param
                static_cast<long long>(a.width), static_cast<long long>(a.height));
     const Weight& w = op.weight(p.weight);
     a.weight = &w;
+    op.require(!is_block_type(w.dtype), L3V_UNSUPPORTED, "patch_embed takes no weights of blocks, and these are %s",
+               dtype_name(w.dtype));
     a.compute = op.compute(p.compute, w);
     const int64_t square = op.product("patch * patch", a.patch, a.patch);
     const int64_t values = op.product("channels * patch * patch", square, a.channels);

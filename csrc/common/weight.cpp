@@ -1,4 +1,5 @@
 // weight.cpp: matrices in the backend's own layout, written and read by rows.
+#include "blocks.h"
 #include "context.h"
 #include "layout.h"
 #include "op.h"
@@ -6,17 +7,27 @@
 namespace l3v {
 namespace {
 
+// Bytes of cols values of a row; block types have whole blocks.
+bool row_bytes(int32_t dtype, int64_t cols, int64_t* bytes) {
+  const Block block = block_of(dtype);
+  return is_block_type(dtype) ? !__builtin_mul_overflow(cols / block.elements, int64_t{block.bytes}, bytes)
+                              : !__builtin_mul_overflow(cols, element_size(dtype), bytes);
+}
+
 Status read_weight_params(l3v_context* ctx, const l3v_weight_params* params, l3v_weight_params* p) {
   if (Status s = read_params(params, p); !s.ok()) return s;
-  if (element_size(p->dtype) == 0) return fail(L3V_INVALID_ARGUMENT, "dtype %d is not known", p->dtype);
+  if (element_size(p->dtype) == 0 && !is_block_type(p->dtype))
+    return fail(L3V_INVALID_ARGUMENT, "dtype %d is not known", p->dtype);
   if ((ctx->capabilities.weight_types >> p->dtype & 1) == 0)
     return fail(L3V_UNSUPPORTED, "this library has no weights of type %s", dtype_name(p->dtype));
   if (p->rows < 1 || p->cols < 1)
     return fail(L3V_INVALID_ARGUMENT, "a weight of %lld x %lld", static_cast<long long>(p->rows),
                 static_cast<long long>(p->cols));
+  if (const Block block = block_of(p->dtype); is_block_type(p->dtype) && p->cols % block.elements != 0)
+    return fail(L3V_INVALID_ARGUMENT, "a %s weight of %lld columns: its blocks have %d each",
+                dtype_name(p->dtype), static_cast<long long>(p->cols), block.elements);
   int64_t bytes;
-  if (__builtin_mul_overflow(p->rows, p->cols, &bytes) ||
-      __builtin_mul_overflow(bytes, element_size(p->dtype), &bytes))
+  if (!row_bytes(p->dtype, p->cols, &bytes) || __builtin_mul_overflow(p->rows, bytes, &bytes))
     return fail(L3V_INVALID_ARGUMENT, "a weight of %lld x %lld: its bytes do not fit 64 bits",
                 static_cast<long long>(p->rows), static_cast<long long>(p->cols));
   return {};
@@ -32,7 +43,9 @@ Status rows_of(l3v_context* ctx, uint64_t id, int64_t first, int64_t rows, const
                 static_cast<long long>(rows), static_cast<long long>(first), l3v_context::number(id),
                 static_cast<long long>(w.rows));
   if (host == nullptr) return fail(L3V_INVALID_ARGUMENT, "the host block is null");
-  const int64_t want = rows * w.cols * element_size(w.dtype);
+  int64_t want = 0;
+  row_bytes(w.dtype, w.cols, &want);
+  want *= rows;
   if (bytes != want)
     return fail(L3V_INVALID_ARGUMENT, "bytes is %lld, and %lld rows of %lld %s values have %lld",
                 static_cast<long long>(bytes), static_cast<long long>(rows),

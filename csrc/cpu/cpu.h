@@ -69,20 +69,21 @@ struct Kernels {
   // Peak loops (measure.h); null where the set has none, as the scalar one has no vector to fill.
   int64_t (*peak_f32)(int64_t rounds);
   int64_t (*peak_bf16)(int64_t rounds);
+  int64_t (*peak_i8)(int64_t rounds);
   uint64_t (*peak_read)(const char* data, int64_t bytes);
 };
 
 // The sets this library was compiled with, or null where the target has none.
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();    // AVX2, FMA, F16C
-const Kernels* avx512_kernels();  // AVX-512 F, BW, DQ, VL; BF16 products where the processor has them
+const Kernels* avx512_kernels();  // AVX-512 F, BW, DQ, VL; BF16 and VNNI where the processor has them
 const Kernels* neon_kernels();
 
 // What this processor can run, best first, by CPUID and XGETBV (or the architecture).
 struct Processor {
   char name[96];
   int cores;
-  bool avx2, avx512, avx512_bf16, neon;
+  bool avx2, avx512, avx512_bf16, avx512_vnni, neon;
 };
 const Processor& processor();
 

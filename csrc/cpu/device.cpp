@@ -429,9 +429,11 @@ Status backend_probe(int32_t device, l3v_capabilities* out) {
   *out = {};
   out->struct_size = sizeof *out;
   out->flags = L3V_CAP_CAPTURE | L3V_CAP_BATCH_INVARIANT;
-  out->weight_types = types(L3V_F32, L3V_F16, L3V_BF16);
+  out->weight_types =
+      types(L3V_F32, L3V_F16, L3V_BF16, L3V_Q4_0, L3V_Q4_1, L3V_Q5_0, L3V_Q5_1, L3V_Q8_0, L3V_Q2_K,
+            L3V_Q3_K, L3V_Q4_K, L3V_Q5_K, L3V_Q6_K, L3V_IQ4_NL, L3V_IQ4_XS);
   out->activation_types = types(L3V_F32);
-  out->compute_types = types(L3V_F32, L3V_BF16);
+  out->compute_types = types(L3V_F32, L3V_BF16, L3V_I8);
   out->memory_total = std::max(int64_t{0}, memory.total);
   out->memory_free = std::max(int64_t{0}, memory.available);
   out->max_head_dim = kMaxHeadDim;

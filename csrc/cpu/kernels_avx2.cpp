@@ -49,6 +49,7 @@ static Kernels table() {
   k.paged_attention_workspace = paged_attention_workspace_simd<V>;
   k.topk_workspace = topk_workspace_simd;
   k.peak_f32 = peak_f32_avx2();
+  k.peak_i8 = peak_i8_avx2();
   k.peak_read = peak_read_avx2;
   return k;
 }

@@ -50,6 +50,7 @@ static Kernels table() {
   k.topk_workspace = topk_workspace_simd;
   k.peak_f32 = peak_f32_avx512();
   k.peak_bf16 = processor().avx512_bf16 ? peak_bf16_avx512() : nullptr;
+  k.peak_i8 = processor().avx512_vnni ? peak_i8_avx512vnni() : peak_i8_avx2();
   k.peak_read = peak_read_avx512;
   return k;
 }

@@ -12,6 +12,8 @@
 
 #include "target_avx2.h"
 
+#include "blocks_avx2.h"
+#include "linear_i8.h"
 #include "linear_tiles.h"
 #include "vecmath_avx2.h"
 
@@ -155,6 +157,11 @@ struct Avx2 {
       tile_rows<L3V_BF16, true>(rows, x, stride, block, keep, k, sums, first);
   }
 
+  // A block type's columns as floats.
+  static void unpack(int32_t dtype, const char* block, int64_t k, float* out) {
+    block_floats<Rows8>(dtype, block, k, out);
+  }
+
   // The first `count` of eight lanes.
   static __m256i first_lanes(int64_t count) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(count < 8 ? count : 8)),
@@ -200,10 +207,35 @@ struct Avx2 {
   }
 };
 
+// Compute I8: four rows by 16 outputs. vpmaddubsw adds two products of an unsigned and a signed byte in 16
+// bits, which is exact for quants up to 127. Wider ones go in as magnitudes, their signs given to x.
+struct Avx2I8 : Avx2 {
+  using V = Rows8;
+  static constexpr bool kSignedOnly = true;
+  static constexpr int64_t kTileRows = 4, kBlockTiles = 24, kFewRows = 4, kAhead = 2048;
+  static constexpr int kStrip = 2;
+
+  template <bool kWide>
+  static L3V_INLINE __m256i dot(__m256i sum, __m256i q, int32_t x) {
+    __m256i xs = _mm256_set1_epi32(x);
+    if (kWide) {
+      const __m256i w = _mm256_xor_si256(q, _mm256_set1_epi8(-128));
+      xs = _mm256_sign_epi8(xs, w);
+      q = _mm256_abs_epi8(w);
+    }
+    const __m256i pairs = _mm256_maddubs_epi16(q, xs);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+
 }  // namespace
 
-void linear_avx2(const LinearArgs& a, Worker& w) { linear_tiles<Avx2>(a, w); }
+void linear_avx2(const LinearArgs& a, Worker& w) {
+  if (a.compute == L3V_I8) return linear_i8<Avx2I8>(a, w);
+  linear_tiles<Avx2>(a, w);
+}
 Workspace linear_workspace_avx2(const LinearArgs& a, int workers) {
+  if (a.compute == L3V_I8) return linear_i8_workspace<Avx2I8>(a, workers);
   return linear_tiles_workspace<Avx2>(a, workers);
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "linear_avx512bf16.h"
+#include "linear_avx512vnni.h"
 #include "ops.h"
 #include "weight.h"
 
@@ -36,12 +37,17 @@ bool has_fast_pairs() {
 
 }  // namespace
 
+// Compute I8 needs the dot product of bytes; the first processors with AVX-512 lack it.
 void linear_avx512(const LinearArgs& a, Worker& w) {
+  if (a.compute == L3V_I8) return processor().avx512_vnni ? linear_avx512vnni(a, w) : linear_avx2(a, w);
   if (a.compute == L3V_BF16 && has_fast_pairs()) return linear_avx512bf16(a, w);
   linear_tiles<Avx512>(a, w);
 }
 
 Workspace linear_workspace_avx512(const LinearArgs& a, int workers) {
+  if (a.compute == L3V_I8)
+    return processor().avx512_vnni ? linear_workspace_avx512vnni(a, workers)
+                                   : linear_workspace_avx2(a, workers);
   if (a.compute == L3V_BF16 && has_fast_pairs()) return linear_workspace_avx512bf16(a, workers);
   return linear_tiles_workspace<Avx512>(a, workers);
 }

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "blocks_avx512.h"
 #include "linear_tiles.h"
 #include "vecmath_avx512.h"
 #include "weight.h"
@@ -169,6 +170,11 @@ struct Avx512Kernels {
       tile_rows<L3V_BF16, false>(rows, x, stride, block, keep, k, sums, first, ahead);
     else
       tile_rows<L3V_BF16, true>(rows, x, stride, block, keep, k, sums, first, ahead);
+  }
+
+  // A block type's columns as floats.
+  static void unpack(int32_t dtype, const char* block, int64_t k, float* out) {
+    block_floats<Rows16>(dtype, block, k, out);
   }
 
   // The first `count` of sixteen lanes.

@@ -1,6 +1,6 @@
 // linear_neon.cpp: linear on 64-bit Arm: one row by the 64 outputs of a panel, sixteen vectors of
-// sums. A plain start: rows do not share a read of the weights yet. linear.cpp has the order of the
-// sums.
+// sums. A plain start: rows do not share a read of the weights yet, and block types take the scalar form.
+// linear.cpp has the order of the sums.
 #if defined(__aarch64__)
 
 #include <arm_neon.h>
@@ -49,6 +49,7 @@ void row_of(const float* x, bool round, const char* panel, int64_t k, float* sum
 
 void linear_neon(const LinearArgs& a, Worker& worker) {
   const PackedWeight& w = packed(a.weight);
+  if (is_block_type(w.dtype)) return linear_scalar(a, worker);
   const bool round = a.compute == L3V_BF16;
   for (int64_t panel; (panel = worker.claim(w.panels())) >= 0;) {
     const int64_t first = panel * kPanel, count = std::min(kPanel, w.rows - first);

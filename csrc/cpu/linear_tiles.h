@@ -16,6 +16,9 @@
 // Between blocks of k the sums rest in scratch as the floats they are, so an output is one chain
 // of fma over k whatever the cut (see linear.cpp), and the cut may follow rows and workers freely.
 //
+// Block types are unpacked to floats (blocks.h), a step of a panel at a time, and the tiles take those:
+// products of dequantised weights, in the same order.
+//
 // Few rows (at most kFewTiles tiles) are bound by reading the weights from memory: then tasks are
 // single panels, read front to back once, and 16-bit weights are widened in registers.
 #ifndef L3V_CPU_LINEAR_TILES_H
@@ -58,10 +61,12 @@ Cut cut_of(const LinearArgs& a, int workers) {
   if (c.row_blocks * c.groups < wanted) c.row_blocks = at_most(c.tiles, div_up(wanted, c.groups));
   c.block_tiles = div_up(c.tiles, c.row_blocks);
   c.group_panels = div_up(panels, c.groups);
-  // One tile needs nothing of k again. Multiples of 16 columns: blocks begin on whole cache lines,
-  // and pairs stay pairs.
-  c.steps = c.tiles == 1 ? 1 : div_up(cols, Set::kStep);
-  c.step = div_up(div_up(cols, c.steps), 16) * 16;
+  // One tile needs nothing of k again, but the scratch that block types are unpacked in. Multiples
+  // of 16 columns: blocks begin on whole cache lines, and pairs stay pairs.
+  const int32_t dtype = a.weight->dtype;
+  const int64_t whole = is_block_type(dtype) ? block_of(dtype).elements : 16;
+  c.steps = c.tiles == 1 && !is_block_type(dtype) ? 1 : div_up(cols, Set::kStep);
+  c.step = div_up(div_up(cols, c.steps), whole) * whole;
   c.steps = div_up(cols, c.step);
   return c;
 }
@@ -70,6 +75,7 @@ Cut cut_of(const LinearArgs& a, int workers) {
 struct Form {
   bool pairs;   // the tiles take x as pairs of bf16
   bool copy_x;  // x goes through scratch
+  bool blocks;  // weights are unpacked to scratch before the first tile
   bool widen;   // tiles after the first find 16-bit weights in scratch as floats
 };
 
@@ -78,7 +84,8 @@ Form form_of(const LinearArgs& a, const Cut& c) {
   Form f;
   f.pairs = Set::kPairProducts && a.compute == L3V_BF16;
   f.copy_x = !c.few || a.compute == L3V_BF16;
-  f.widen = !f.pairs && !c.few && a.weight->dtype != L3V_F32;
+  f.blocks = is_block_type(a.weight->dtype);
+  f.widen = f.blocks || (!f.pairs && !c.few && a.weight->dtype != L3V_F32);
   return f;
 }
 
@@ -170,22 +177,24 @@ void linear_task(const LinearArgs& a, const Cut& c, const Form& f, const Scratch
       const char* block = w.at(panel, k0);
       // The next block of weights, which the tiles fetch in equal shares.
       const char* next = panel + 1 < panel1 ? w.at(panel + 1, k0) : w.at(panel0, next_k0);
-      const char* const next_end = next + (panel + 1 < panel1 ? k : next_k) * w.column_bytes;
-      const int64_t share = c.few ? 0 : div_up(next_end - next, (tile1 - tile0) * 64) * 64;
+      const char* const next_end = panel + 1 < panel1 ? w.at(panel + 1, k0 + k) : w.at(panel0, next_k0 + next_k);
+      const int64_t share = c.few && !f.blocks ? 0 : div_up(next_end - next, (tile1 - tile0) * 64) * 64;
       float* const widened = f.widen ? reinterpret_cast<float*>(scratch + s.widened) : nullptr;
+      if constexpr (!Set::kPairProducts)
+        if (f.blocks) Set::unpack(w.dtype, block, k, widened);
       for (int64_t r = 0; r < rows; r += Set::kTileRows) {
         const int64_t count = at_most(Set::kTileRows, rows - r);
         float* const tile_sums = sums + ((panel - panel0) * rows + r) * kPanel;
         const char* tile_x = x + r * x_stride * x_size;
         Ahead ahead;
-        ahead.stream = c.few && r == 0;  // the first of few tiles reads its weights from memory
+        ahead.stream = c.few && !f.blocks && r == 0;  // the first of few tiles reads its weights from memory
         ahead.line = next;
         ahead.end = next = next_end - next < share ? next_end : next + share;
         if (last) prefetch_out(a, row0 + r, count, panel * kPanel);
         if (f.pairs)
           Set::tile_pairs(count, reinterpret_cast<const uint16_t*>(tile_x), x_stride, block, k,
                           tile_sums, step == 0, ahead);
-        else if (widened != nullptr && r > 0)
+        else if (f.blocks || (widened != nullptr && r > 0))
           Set::tile(count, reinterpret_cast<const float*>(tile_x), x_stride, L3V_F32,
                     reinterpret_cast<const char*>(widened), nullptr, k, tile_sums, step == 0, ahead);
         else  // widens in registers, and keeps what it widened for the tiles that follow

@@ -35,6 +35,8 @@ uint64_t peak_read_scalar(const char* data, int64_t bytes) {
 PeakCompute peak_f32_avx2() { return nullptr; }
 PeakCompute peak_f32_avx512() { return nullptr; }
 PeakCompute peak_bf16_avx512() { return nullptr; }
+PeakCompute peak_i8_avx2() { return nullptr; }
+PeakCompute peak_i8_avx512vnni() { return nullptr; }
 #endif
 
 }  // namespace l3v::cpu

@@ -12,10 +12,13 @@ namespace l3v::cpu {
 // fused operation: four cycles on two ports need eight, and ten leave room for a slower start.
 using PeakCompute = int64_t (*)(int64_t rounds);
 
-// The set's fastest loop for float32, and for bfloat16 pairs summed in float32; null: none.
+// The set's fastest loop for float32, for bfloat16 pairs summed in float32, and for bytes summed in
+// int32; null: none.
 PeakCompute peak_f32_avx2();
 PeakCompute peak_f32_avx512();
 PeakCompute peak_bf16_avx512();
+PeakCompute peak_i8_avx2();
+PeakCompute peak_i8_avx512vnni();
 
 // Reads bytes (a multiple of 512) with the widest loads of the set; the sum is returned so that
 // nothing is left out.

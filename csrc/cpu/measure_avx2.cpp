@@ -29,8 +29,28 @@ int64_t compute_f32(int64_t rounds) {
   return rounds * kUnroll * kAccumulators * 8 * 2;
 }
 
+int64_t compute_i8(int64_t rounds) {
+  __m256i acc[kAccumulators];
+  for (auto& a : acc) a = _mm256_setzero_si256();
+  __m256i x = _mm256_set1_epi8(3);
+  const __m256i y = _mm256_set1_epi8(2), ones = _mm256_set1_epi16(1);
+  for (int64_t i = 0; i < rounds; i++) {
+#pragma GCC unroll 8
+    for (int u = 0; u < kUnroll; u++) {
+#pragma GCC unroll 12
+      for (int k = 0; k < kAccumulators; k++) {
+        asm volatile("" : "+x"(x));  // each product is made anew
+        acc[k] = _mm256_add_epi32(acc[k], _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones));
+        asm volatile("" : "+x"(acc[k]));
+      }
+    }
+  }
+  return rounds * kUnroll * kAccumulators * 32 * 2;
+}
+
 }  // namespace
 
+PeakCompute peak_i8_avx2() { return compute_i8; }
 PeakCompute peak_f32_avx2() { return compute_f32; }
 
 uint64_t peak_read_avx2(const char* data, int64_t bytes) {

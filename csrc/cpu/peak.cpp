@@ -77,7 +77,9 @@ Status CpuDevice::measure_peak(int32_t kind, int32_t dtype, int64_t bytes, doubl
     return outcome();
   };
   if (kind == L3V_PEAK_COMPUTE) {
-    const auto loop = dtype == L3V_BF16 ? kernels_.peak_bf16 : kernels_.peak_f32;
+    const auto loop = dtype == L3V_BF16 ? kernels_.peak_bf16
+                      : dtype == L3V_I8 ? kernels_.peak_i8
+                                        : kernels_.peak_f32;
     if (loop == nullptr)
       return fail(L3V_UNSUPPORTED, "the %s kernels have no peak loop for element type %d", kernels_.name, dtype);
     return measure([loop](int) { return loop(2000); });

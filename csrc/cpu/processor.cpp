@@ -45,6 +45,7 @@ void detect(Processor* p) {
     const unsigned subleaves = a;
     p->avx2 = ymm && avx && fma && f16c && bit(b, 5);
     p->avx512 = p->avx2 && zmm && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);  // F DQ BW VL
+    p->avx512_vnni = p->avx512 && bit(c, 11);
     if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
       p->avx512_bf16 = p->avx512 && bit(a, 5);
   }
@@ -150,9 +151,9 @@ Status choose_kernels(const char* name, const Kernels** out) {
 
 void describe_device(const Kernels& kernels, char* text, size_t cap) {
   const Processor& p = processor();
-  const bool bf16 = std::strcmp(kernels.name, "avx512") == 0 && p.avx512_bf16;
-  std::snprintf(text, cap, "%s, %s%s, %d core%s", p.name, kernels.name, bf16 ? "+bf16" : "", p.cores,
-                p.cores == 1 ? "" : "s");
+  const bool avx512 = std::strcmp(kernels.name, "avx512") == 0;
+  std::snprintf(text, cap, "%s, %s%s%s, %d core%s", p.name, kernels.name, avx512 && p.avx512_bf16 ? "+bf16" : "",
+                avx512 && p.avx512_vnni ? "+vnni" : "", p.cores, p.cores == 1 ? "" : "s");
 }
 
 }  // namespace l3v::cpu

@@ -5,22 +5,26 @@
 #include <cstring>
 #include <new>
 
+#include "../common/blocks.h"
 #include "float16.h"
 #include "memory.h"
+#include "weight_blocks.h"
 
 namespace l3v::cpu {
 namespace {
 
 struct Layout {
-  int64_t column_bytes, panel_bytes, bytes;
+  int64_t block_cols, block_bytes, panel_bytes, bytes;
 };
 
 // False when the size does not fit 64 bits.
 bool layout_of(int32_t dtype, int64_t rows, int64_t cols, Layout* out) {
   const int64_t panels = rows / kPanel + (rows % kPanel != 0);
-  const int64_t columns = dtype == L3V_BF16 ? cols + (cols & 1) : cols;
-  out->column_bytes = kPanel * (dtype == L3V_F32 ? 4 : 2);
-  return cols < INT64_MAX && !__builtin_mul_overflow(columns, out->column_bytes, &out->panel_bytes) &&
+  const Block block = block_of(dtype);
+  out->block_cols = is_block_type(dtype) ? block.elements : dtype == L3V_BF16 ? 2 : 1;
+  out->block_bytes = kPanel * (is_block_type(dtype) ? block.bytes : dtype == L3V_F16 ? 2 : 4);
+  const int64_t blocks = cols / out->block_cols + (cols % out->block_cols != 0);
+  return !__builtin_mul_overflow(blocks, out->block_bytes, &out->panel_bytes) &&
          !__builtin_mul_overflow(panels, out->panel_bytes, &out->bytes);
 }
 
@@ -70,7 +74,8 @@ Status weight_create(int32_t dtype, int64_t rows, int64_t cols, Ledger* ledger,
   w->dtype = dtype;
   w->rows = rows;
   w->cols = cols;
-  w->column_bytes = layout.column_bytes;
+  w->block_cols = layout.block_cols;
+  w->block_bytes = layout.block_bytes;
   w->panel_bytes = layout.panel_bytes;
   w->data = allocate(layout.bytes);
   if (w->data == nullptr)
@@ -84,6 +89,7 @@ Status weight_create(int32_t dtype, int64_t rows, int64_t cols, Ledger* ledger,
 void weight_write(Weight* weight, int64_t first, int64_t rows, const void* src) {
   PackedWeight& w = *static_cast<PackedWeight*>(weight);
   const char* from = static_cast<const char*>(src);  // of any alignment: memcpy reads it
+  if (is_block_type(w.dtype)) return weight_blocks_write(w, first, rows, from);
   const int64_t size = w.dtype == L3V_F32 ? 4 : 2;
   for_pieces(w, first, rows, [&](int64_t panel, int64_t lane, int64_t row, int64_t count, int64_t k,
                                  int64_t columns) {
@@ -108,6 +114,7 @@ void weight_write(Weight* weight, int64_t first, int64_t rows, const void* src) 
 void weight_read(const Weight* weight, int64_t first, int64_t rows, void* dst) {
   const PackedWeight& w = packed(weight);
   char* to = static_cast<char*>(dst);
+  if (is_block_type(w.dtype)) return weight_blocks_read(w, first, rows, to);
   const int64_t size = w.dtype == L3V_F32 ? 4 : 2;
   for_pieces(w, first, rows, [&](int64_t panel, int64_t lane, int64_t row, int64_t count, int64_t k,
                                  int64_t columns) {
@@ -130,6 +137,7 @@ void weight_read(const Weight* weight, int64_t first, int64_t rows, void* dst) {
 }
 
 void weight_row(const PackedWeight& w, int64_t row, float* out) {
+  if (is_block_type(w.dtype)) return weight_blocks_row(w, row, out);
   const char* panel = w.at(row / kPanel, 0);
   const int64_t lane = row % kPanel;
   if (w.dtype == L3V_F32) {

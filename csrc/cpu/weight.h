@@ -9,9 +9,11 @@
 // bf16 pairs the values of k and k + 1: a 32-bit lane is what the bf16 dot product takes, and
 // widening is a shift for k and a mask for k + 1. Rows past the last, and the second half of the
 // last pair when cols is odd, are zeros.
+//   block types  [panels][cols / elements of a block][64 blocks of the file, rearranged: blocks.h]
 #ifndef L3V_CPU_WEIGHT_H
 #define L3V_CPU_WEIGHT_H
 
+#include "../common/blocks.h"
 #include "cpu.h"
 
 namespace l3v::cpu {
@@ -25,13 +27,14 @@ struct PackedWeight final : Weight {
   ~PackedWeight() override;
 
   int64_t panels() const { return (rows + kPanel - 1) / kPanel; }
-  // Where the panel's column k begins. k is even for bf16.
+  // Where the panel's column k begins, the first of a block.
   const char* at(int64_t panel, int64_t k) const {
-    return data + panel * panel_bytes + k * column_bytes;
+    return data + panel * panel_bytes + k / block_cols * block_bytes;
   }
 
   char* data = nullptr;      // 64-byte aligned
-  int64_t column_bytes = 0;  // of one k in a panel
+  int64_t block_cols = 0;   // columns that lie together in a panel: 2 for bf16, 1 for f32 and f16
+  int64_t block_bytes = 0;  // of so many columns of a panel
   int64_t panel_bytes = 0;
   int64_t bytes = 0;  // of data, and what the ledger was charged
   Ledger* ledger = nullptr;
