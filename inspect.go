@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/llama3v/llama3v/binding"
 	"github.com/llama3v/llama3v/model/load"
@@ -42,33 +40,60 @@ func Inspect(ctx context.Context, path string, opts ...Option) (*Description, er
 	if err != nil {
 		return nil, err
 	}
-	if path, err = local(ctx, path, opts); err != nil {
-		return nil, fmt.Errorf("inspect: %w", err)
-	}
-	info, err := os.Stat(path)
+	fsys, name, err := place(ctx, path, opts)
 	if err != nil {
 		return nil, fmt.Errorf("inspect: %w", err)
 	}
 	d := &Description{Path: path, Types: map[string]int{}}
-	if !info.IsDir() {
-		file, err := weights.OpenSafetensorsFile(os.DirFS(filepath.Dir(path)), filepath.Base(path))
-		if err != nil {
-			return nil, fmt.Errorf("inspect: %w", err)
-		}
-		defer file.Close()
-		return d, d.tensors(file)
-	}
-	fsys := os.DirFS(path)
-	checkpoint, err := weights.Open(fsys)
-	if err != nil {
+	if err := d.read(c, fsys, name); err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", path, err)
 	}
-	defer checkpoint.Close()
-	if err := d.tensors(checkpoint); err != nil {
-		return nil, err
-	}
-	d.model(c, fsys, checkpoint)
 	return d, nil
+}
+
+func (d *Description) read(c *config, fsys fs.FS, name string) error {
+	if name != "" { // a file alone
+		is, err := weights.IsGGUF(fsys, name)
+		if err != nil {
+			return err
+		}
+		if !is {
+			file, err := weights.OpenSafetensorsFile(fsys, name)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			return d.tensors(file)
+		}
+	}
+	cp, err := d.checkpoint(fsys, name)
+	if err != nil {
+		return err
+	}
+	defer cp.Close()
+	if err := d.tensors(cp); err != nil {
+		return err
+	}
+	d.model(c, fsys, name)
+	return nil
+}
+
+// checkpoint opens the weights as they are stored.
+func (d *Description) checkpoint(fsys fs.FS, name string) (weights.Checkpoint, error) {
+	if name == "" {
+		var err error
+		if name, err = findGGUF(fsys); err != nil {
+			return nil, err
+		}
+	}
+	if name != "" {
+		g, err := weights.OpenGGUF(fsys, name)
+		if err != nil {
+			return nil, err
+		}
+		return g, nil
+	}
+	return weights.Open(fsys)
 }
 
 func (d *Description) tensors(cp weights.Checkpoint) error {
@@ -81,36 +106,32 @@ func (d *Description) tensors(cp weights.Checkpoint) error {
 		d.Tensors = append(d.Tensors, info)
 		d.Types[info.DType.String()]++
 		d.Bytes += info.Bytes
-		d.Values += info.Bytes * 8 / int64(info.DType.Bits())
+		d.Values += int64(info.Elements())
 	}
 	return nil
 }
 
 // model describes the folder's other files, and what a backend would need for it.
-func (d *Description) model(c *config, fsys fs.FS, cp weights.Checkpoint) {
+func (d *Description) model(c *config, fsys fs.FS, name string) {
 	problem := func(err error) {
 		if err != nil {
 			d.Problems = append(d.Problems, err.Error())
 		}
 	}
-	config, err := vlm.ReadConfig(fsys)
+	f, err := openFiles(c, fsys, name)
 	if err != nil {
 		problem(err)
 		return
 	}
-	d.Config = config
+	defer f.checkpoint.Close()
+	d.Config = f.config
 	m := &Model{config: c}
-	problem(m.readText(fsys, config))
+	problem(m.readText(f))
 	if m.tokenizer != nil {
 		d.Vocabulary = m.tokenizer.VocabSize()
 	}
 	d.Template = m.template != nil
-	if cp, err = vlm.WithTower(fsys, config, cp); err != nil {
-		problem(err)
-		return
-	}
-	defer cp.Close()
-	problem(d.plan(m, c, cp))
+	problem(d.plan(m, c, f.checkpoint))
 }
 
 // plan asks a backend for the packed sizes.

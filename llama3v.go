@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/llama3v/llama3v/binding"
@@ -64,18 +63,11 @@ type Model struct {
 // that this version does not have), ErrMissingTensor, ErrShape, ErrOutOfMemory (as *MemoryError,
 // before any weight is read), ErrOption, and what reading the files gives.
 func Open(ctx context.Context, path string, opts ...Option) (*Model, error) {
-	path, err := local(ctx, path, opts)
+	fsys, name, err := place(ctx, path, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open model: %w", err)
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("open model: %w", err)
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("open model: %s: %w: a file; give the folder that holds config.json", path, ErrUnsupported)
-	}
-	m, err := OpenFS(ctx, os.DirFS(path), opts...)
+	m, err := open(ctx, fsys, name, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", path, err)
 	}
@@ -84,28 +76,26 @@ func Open(ctx context.Context, path string, opts ...Option) (*Model, error) {
 
 // OpenFS is Open on a file system: an embed.FS, a zip, a folder of os.DirFS.
 func OpenFS(ctx context.Context, fsys fs.FS, opts ...Option) (*Model, error) {
+	return open(ctx, fsys, "", opts)
+}
+
+// open opens the file name of fsys, or with "" what its root holds.
+func open(ctx context.Context, fsys fs.FS, name string, opts []Option) (*Model, error) {
 	start := time.Now()
 	c, err := newConfig(opts)
 	if err != nil {
 		return nil, err
 	}
 	m := &Model{config: c, lock: make(chan struct{}, 1), features: newFeatureCache(c.featureCache)}
-	mc, err := vlm.ReadConfig(fsys) // validated before any weight is read
+	f, err := openFiles(c, fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	c.place(mc)
-	if err := m.readText(fsys, mc); err != nil {
+	defer f.checkpoint.Close()
+	mc := f.config
+	if err := m.readText(f); err != nil {
 		return nil, err
 	}
-	checkpoint, err := weights.Open(fsys)
-	if err == nil {
-		checkpoint, err = vlm.WithTower(fsys, mc, checkpoint)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer checkpoint.Close()
 	library, backend, err := openLibrary(c)
 	if err != nil {
 		return nil, err
@@ -116,7 +106,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, opts ...Option) (*Model, error) {
 		return nil, err
 	}
 	m.device = ops.NewDevice(bc, library.Capabilities())
-	if err := m.load(ctx, mc, checkpoint, library.Capabilities().MemoryFree); err != nil {
+	if err := m.load(ctx, mc, f.checkpoint, library.Capabilities().MemoryFree); err != nil {
 		return nil, errors.Join(ended(ctx, err), m.device.Close())
 	}
 	m.loadTime = time.Since(start)
@@ -168,10 +158,11 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 
 // readText reads what turns text into ids and pictures into pixels, and holds the sizes of
 // tokenizer and table against each other.
-func (m *Model) readText(fsys fs.FS, mc *vlm.Config) error {
+func (m *Model) readText(f *files) error {
+	mc := f.config
 	var err error
 	if mc.Vision != nil {
-		data, err := fs.ReadFile(fsys, "preprocessor_config.json")
+		data, err := fs.ReadFile(f.fsys, "preprocessor_config.json")
 		if err != nil {
 			return err
 		}
@@ -188,16 +179,14 @@ func (m *Model) readText(fsys fs.FS, mc *vlm.Config) error {
 	}
 	m.tokenizer = m.config.tokenizer
 	if m.tokenizer == nil {
-		read, err := tokenizer.Load(fsys)
-		if err != nil {
-			return err // not read: an interface that holds a nil pointer is not nil
+		if m.tokenizer, err = f.tokenizer(); err != nil {
+			return err
 		}
-		m.tokenizer = read
 	}
 	if n := m.tokenizer.VocabSize(); n > mc.Text.Vocab {
-		return fmt.Errorf("%w: tokenizer.json has ids up to %d, config.json's table has %d rows", ErrShape, n-1, mc.Text.Vocab)
+		return fmt.Errorf("%w: the tokenizer has ids up to %d, the embedding table has %d rows", ErrShape, n-1, mc.Text.Vocab)
 	}
-	m.template, err = chat.FromFS(fsys)
+	m.template, err = f.template(m.tokenizer)
 	if errors.Is(err, chat.ErrNoTemplate) {
 		m.config.logger.Info("the model has no chat template; only raw prompts work")
 		return nil

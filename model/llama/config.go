@@ -8,7 +8,8 @@ type Config struct {
 	Heads, KVHeads, HeadDim    int
 	NormEps                    float32
 	RopeTheta                  float64
-	Scaling                    *Scaling // nil: none
+	Scaling                    *Scaling  // nil: none
+	Factors                    []float32 // what each frequency is divided by, in files that have Scaling worked out; nil: none
 	MaxPositions               int
 	Tied                       bool // the embedding table is the output layer
 }

@@ -19,6 +19,9 @@ func (c Config) Frequencies() []float32 {
 		if c.Scaling != nil {
 			f = c.Scaling.apply(f)
 		}
+		if c.Factors != nil {
+			f /= float64(c.Factors[j])
+		}
 		list[j] = float32(f)
 	}
 	return list

@@ -54,6 +54,9 @@ func (i Info) Rows() int {
 	return i.Shape[0]
 }
 
+// Elements is the number of values, 0 where a dimension is.
+func (i Info) Elements() int { return i.Rows() * i.Cols() }
+
 // Cols is the number of elements in one row: the product of all other dimensions. It is 0 where
 // the tensor is empty.
 func (i Info) Cols() int {

@@ -124,6 +124,9 @@ func openParts(fsys fs.FS, files []string, split bool) (_ *GGUF, err error) {
 // Metadata is the keys and values of the file, of a split model those of its first part.
 func (g *GGUF) Metadata() *Metadata { return g.metadata }
 
+// FirstPart says whether the file is a whole model, or the first part of a split one.
+func (g *GGUF) FirstPart() bool { return g.metadata.uint("split.no", 0) == 0 }
+
 // splitFiles are the names of all parts, which must be there.
 func splitFiles(fsys fs.FS, name string, count uint64) ([]string, error) {
 	stem, last, ok := SplitName(name)
