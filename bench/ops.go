@@ -132,7 +132,7 @@ func (k *maker) weight(t ops.DType, rows, cols int) *ops.Weight {
 	data := randomRows(k.random, t, min(block, rows), cols)
 	for first := 0; first < rows; first += block {
 		n := min(block, rows-first)
-		if err := w.WriteRows(first, data[:n*cols*t.Size()]); err != nil {
+		if err := w.WriteRows(first, data[:n*t.RowBytes(cols)]); err != nil {
 			k.err = err
 		}
 	}
@@ -140,8 +140,16 @@ func (k *maker) weight(t ops.DType, rows, cols int) *ops.Weight {
 }
 
 // randomRows are values in plain range, little-endian. For all three types setting the sign and a
-// few mantissa bits at random over a fixed exponent gives values of magnitude 1 to 2.
+// few mantissa bits at random over a fixed exponent gives values of magnitude 1 to 2. Blocks are bytes
+// without the top exponent bit of a scale, wherever it lies: none is infinite or NaN.
 func randomRows(r *rand.Rand, t ops.DType, rows, cols int) []byte {
+	if t.Quantized() {
+		data := make([]byte, rows*t.RowBytes(cols))
+		for i := range data {
+			data[i] = byte(r.Uint32()) &^ 0x40
+		}
+		return data
+	}
 	data := make([]byte, rows*cols*t.Size())
 	for i := 0; i < len(data); i += t.Size() {
 		bits := r.Uint32()
