@@ -138,7 +138,7 @@ struct Unpack {
     const auto word = [&](int n) { return V::load(words(block) + n * kPanel + lane); };
     const F d = V::half(halves);
     const auto part = [&](int n, int shift, uint32_t m) { return V::mask(V::srl(word(n), shift), m); };
-    const auto minus = [&](I n) { return V::negated(V::times(V::half(halves + kPanel), V::value(n))); };
+    const auto minus = [&](I n) { return V::times(V::negated(V::half(halves + kPanel)), V::value(n)); };
     switch (kType) {
       case L3V_Q4_1:
       case L3V_Q5_1:
