@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/llama3v/llama3v/binding"
@@ -207,8 +208,18 @@ func (m *Model) compute(weights []ops.DType) (ops.DType, error) {
 			return 0, fmt.Errorf("%w: backend %s has no bf16 products", ErrUnsupported, m.backend.Name)
 		}
 		return ops.BF16, nil
-	case Int8:
-		return 0, fmt.Errorf("%w: int8 activations are for quantised weights; this model has none", ErrUnsupported)
+	case Int8, Auto:
+		quantized := slices.ContainsFunc(weights, ops.DType.Quantized)
+		able := m.device.Capabilities().Computes(ops.I8)
+		switch {
+		case quantized && able:
+			return ops.I8, nil
+		case m.config.activations == Auto:
+		case quantized:
+			return 0, fmt.Errorf("%w: backend %s has no int8 products", ErrUnsupported, m.backend.Name)
+		default:
+			return 0, fmt.Errorf("%w: int8 activations are for quantised weights; this model has none", ErrUnsupported)
+		}
 	}
 	return ops.F32, nil
 }

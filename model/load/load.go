@@ -102,9 +102,10 @@ type piece struct {
 	weight, bias *weights.Slot
 }
 
-// Linear declares a product [sum of the parts' rows, in] and fills dst. The weight keeps the type it
-// has in the file; parts of several types become float32. A weight of more than two dimensions (a
-// patch convolution) counts as [rows, product of the rest].
+// Linear declares a product [sum of the parts' rows, in] and fills dst. Weights keep the type they have
+// in the file: parts of one type that follow each other become one weight, as quantised files mix types
+// within a layer. A weight of more than two dimensions (a patch convolution) counts as [rows, product
+// of the rest].
 func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 	rows := 0
 	pieces := make([]piece, len(parts))
@@ -122,15 +123,34 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 	l.products = append(l.products, pieces)
 	l.add(target{
 		bytes: func() (int64, error) {
-			n, err := l.device.WeightBytes(commonType(pieces), rows, in)
-			if bias {
-				n += int64(rows) * 4
+			var total int64
+			for _, g := range byType(pieces) {
+				n, err := l.device.WeightBytes(g.dtype, g.rows(), in)
+				if err != nil {
+					return 0, err
+				}
+				total += n
 			}
-			return n, err
+			if bias {
+				total += int64(rows) * 4
+			}
+			return total, nil
 		},
-		read: func(ctx context.Context, block []byte) (err error) {
-			if dst.Weight, err = l.stack(ctx, pieces, rows, in, block); err != nil || !bias {
-				return err
+		read: func(ctx context.Context, block []byte) error {
+			dst.More = nil
+			for i, g := range byType(pieces) {
+				w, err := l.stack(ctx, g, in, block)
+				if err != nil {
+					return err
+				}
+				if i == 0 {
+					dst.Weight = w
+				} else {
+					dst.More = append(dst.More, w)
+				}
+			}
+			if !bias {
+				return nil
 			}
 			all := make([]float32, 0, rows)
 			for _, p := range pieces {
@@ -140,6 +160,7 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 				}
 				all = append(all, values[p.First:p.First+p.Rows]...)
 			}
+			var err error
 			dst.Bias, err = l.device.FromFloat32(all, 1, rows)
 			return err
 		},
@@ -151,9 +172,9 @@ func (l *Loader) Table(dst **ops.Weight, name string, rows, cols int) {
 	pieces := []piece{{Part: Part{Rows: rows}, weight: l.expect(name, rows, cols)}}
 	l.products = append(l.products, pieces)
 	l.add(target{
-		bytes: func() (int64, error) { return l.device.WeightBytes(commonType(pieces), rows, cols) },
+		bytes: func() (int64, error) { return l.device.WeightBytes(byType(pieces)[0].dtype, rows, cols) },
 		read: func(ctx context.Context, block []byte) (err error) {
-			*dst, err = l.stack(ctx, pieces, rows, cols, block)
+			*dst, err = l.stack(ctx, byType(pieces)[0], cols, block)
 			return err
 		},
 	})
@@ -211,23 +232,45 @@ func (l *Loader) Ignore(names ...string) {
 
 func (l *Loader) add(t target) { l.targets = append(l.targets, t) }
 
-// commonType is the type that holds all pieces exactly: their own when they agree, else float32.
-func commonType(pieces []piece) ops.DType {
-	common := deviceType(pieces[0].weight.DType)
-	for _, p := range pieces[1:] {
-		if deviceType(p.weight.DType) != common {
-			return ops.F32
+// group is pieces of one type that follow each other.
+type group struct {
+	dtype  ops.DType
+	pieces []piece
+}
+
+func (g group) rows() int {
+	rows := 0
+	for _, p := range g.pieces {
+		rows += p.Rows
+	}
+	return rows
+}
+
+// byType cuts pieces where their type changes. It comes after Check, which finds the types.
+func byType(pieces []piece) []group {
+	var groups []group
+	for _, p := range pieces {
+		t := deviceType(p.weight.DType)
+		if n := len(groups); n > 0 && groups[n-1].dtype == t {
+			groups[n-1].pieces = append(groups[n-1].pieces, p)
+		} else {
+			groups = append(groups, group{t, []piece{p}})
 		}
 	}
-	return common
+	return groups
+}
+
+// deviceTypes are the stored types that the device keeps as they are; others become float32.
+var deviceTypes = map[weights.DType]ops.DType{
+	weights.F16: ops.F16, weights.BF16: ops.BF16,
+	weights.Q4_0: ops.Q4_0, weights.Q4_1: ops.Q4_1, weights.Q5_0: ops.Q5_0, weights.Q5_1: ops.Q5_1, weights.Q8_0: ops.Q8_0,
+	weights.Q2_K: ops.Q2_K, weights.Q3_K: ops.Q3_K, weights.Q4_K: ops.Q4_K, weights.Q5_K: ops.Q5_K, weights.Q6_K: ops.Q6_K,
+	weights.IQ4_NL: ops.IQ4_NL, weights.IQ4_XS: ops.IQ4_XS,
 }
 
 func deviceType(t weights.DType) ops.DType {
-	switch t {
-	case weights.F16:
-		return ops.F16
-	case weights.BF16:
-		return ops.BF16
+	if d, ok := deviceTypes[t]; ok {
+		return d
 	}
 	return ops.F32
 }
@@ -251,8 +294,10 @@ func (l *Loader) Check() (unknown []string, err error) {
 func (l *Loader) Products() []ops.DType {
 	var types []ops.DType
 	for _, pieces := range l.products {
-		if t := commonType(pieces); !slices.Contains(types, t) {
-			types = append(types, t)
+		for _, g := range byType(pieces) {
+			if !slices.Contains(types, g.dtype) {
+				types = append(types, g.dtype)
+			}
 		}
 	}
 	return types
@@ -285,14 +330,14 @@ func (l *Loader) Load(ctx context.Context) error {
 	return nil
 }
 
-// stack makes a weight [rows, cols] of the pieces' rows.
-func (l *Loader) stack(ctx context.Context, pieces []piece, rows, cols int, block []byte) (*ops.Weight, error) {
-	w, err := l.device.NewWeight(commonType(pieces), rows, cols)
+// stack makes a weight [rows, cols] of a group's rows.
+func (l *Loader) stack(ctx context.Context, g group, cols int, block []byte) (*ops.Weight, error) {
+	w, err := l.device.NewWeight(g.dtype, g.rows(), cols)
 	if err != nil {
 		return nil, err
 	}
 	first := 0
-	for _, p := range pieces {
+	for _, p := range g.pieces {
 		if l.random != nil {
 			err = l.random.pack(ctx, w, first, p.Rows)
 		} else {
@@ -345,7 +390,8 @@ func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte)
 
 // widen turns stored elements into little-endian float32.
 func widen(data []byte, stored weights.DType) ([]byte, error) {
-	values := make([]float32, len(data)*8/stored.Bits())
+	elements, bytes := stored.Block()
+	values := make([]float32, len(data)/bytes*elements)
 	if err := weights.ToFloat32(values, data, stored); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ type random struct {
 }
 
 // NewRandom is a loader without a checkpoint: every tensor declared gets random values of a plain
-// size, weights of type t (F32, F16 or BF16). It is for measuring speed at real shapes; the model
+// size, weights of type t (F32, F16, BF16 or a block type that divides their rows). It is for measuring speed at real shapes; the model
 // says nothing.
 func NewRandom(d *ops.Device, t weights.DType) *Loader {
 	return &Loader{declarations: &declarations{device: d, random: &random{t, rand.New(rand.NewPCG(1, 2))}}}
@@ -44,7 +44,8 @@ func (r *random) pack(ctx context.Context, w *ops.Weight, first, rows int) error
 	for i := range values {
 		values[i] = (r.source.Float32() - 0.5) * scale
 	}
-	block := make([]byte, len(values)*r.dtype.Bits()/8)
+	size, _ := r.dtype.Bytes(n, w.Cols())
+	block := make([]byte, size)
 	if err := weights.FromFloat32(block, values, r.dtype); err != nil {
 		return err
 	}

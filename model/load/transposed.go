@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/weights"
@@ -17,17 +16,17 @@ func (l *Loader) Transposed(dst *ops.Linear, name string, rows, cols int) {
 	pieces := []piece{{Part: Part{Rows: rows}, weight: slot}}
 	l.products = append(l.products, pieces)
 	l.add(target{
-		bytes: func() (int64, error) { return l.device.WeightBytes(commonType(pieces), rows, cols) },
+		bytes: func() (int64, error) { return l.device.WeightBytes(transposedType(slot.DType), rows, cols) },
 		read: func(ctx context.Context, block []byte) (err error) {
 			if l.random != nil {
-				dst.Weight, err = l.stack(ctx, pieces, rows, cols, block)
+				dst.Weight, err = l.stack(ctx, group{transposedType(slot.DType), pieces}, cols, block)
 				return err
 			}
 			values, err := slot.Float32()
 			if err != nil {
 				return err
 			}
-			dst.Weight, err = l.device.NewWeight(commonType(pieces), rows, cols)
+			dst.Weight, err = l.device.NewWeight(transposedType(slot.DType), rows, cols)
 			if err != nil {
 				return err
 			}
@@ -39,12 +38,19 @@ func (l *Loader) Transposed(dst *ops.Linear, name string, rows, cols int) {
 	})
 }
 
+// transposedType is the type that a transposed weight has: blocks lie along the wrong side, so that
+// block types become float32.
+func transposedType(stored weights.DType) ops.DType {
+	if stored.Quantized() {
+		return ops.F32
+	}
+	return deviceType(stored)
+}
+
 // writeTransposed packs w row by row from the columns of values [cols, rows].
 func writeTransposed(w *ops.Weight, values []float32, stored weights.DType) error {
-	if deviceType(stored) == ops.F32 {
+	if transposedType(stored) == ops.F32 {
 		stored = weights.F32
-	} else if stored != weights.F16 && stored != weights.BF16 {
-		return fmt.Errorf("%w: a transposed weight of %s", ops.ErrUnsupported, stored)
 	}
 	column, row := make([]float32, w.Cols()), make([]byte, w.RowBytes())
 	for r := range w.Rows() {

@@ -42,8 +42,12 @@ func (s *Stream) PatchEmbed(out, pixels *Tensor, p PatchEmbed) {
 		maybe("position", p.Position, p.Grid(), w.Rows()), value("out", out, p.Images*p.Grid(), w.Rows())) {
 		return
 	}
+	compute := s.Compute
+	if compute == I8 {
+		compute = F32
+	}
 	s.queue(s.context().PatchEmbed(&binding.PatchEmbedParams{
-		Compute: s.Compute, Weight: w.packed.ID(),
+		Compute: compute, Weight: w.packed.ID(),
 		Pixels: pixels.abi(), Bias: p.Linear.Bias.abi(), Position: p.Position.abi(), Out: out.abi(),
 		Images: int64(p.Images), Channels: int64(p.Channels), Height: int64(p.Height), Width: int64(p.Width), Patch: int64(p.Patch),
 	}))
