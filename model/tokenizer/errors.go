@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -16,27 +17,29 @@ var (
 	ErrTooLong = errors.New("text too long to encode")
 )
 
-// FormatError says what is wrong with a tokenizer.json, and in which part of it.
+// FormatError says what is wrong with a tokenizer's file, and in which part of it.
 type FormatError struct {
+	File  string // empty: tokenizer.json
 	Where string // such as "model.merges[3]"
 	What  string
 }
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("%v: tokenizer.json: %s: %s", ErrFormat, e.Where, e.What)
+	return fmt.Sprintf("%v: %s: %s: %s", ErrFormat, cmp.Or(e.File, FileName), e.Where, e.What)
 }
 
 func (e *FormatError) Unwrap() error { return ErrFormat }
 
-// UnsupportedError names a rule of a tokenizer.json that this package does not implement. Encoding
-// without it would give other ids than the model was trained on, so loading fails instead.
+// UnsupportedError names a rule of a tokenizer's file that is not implemented. Encoding without it
+// would give other ids than the model was trained on, so loading fails instead.
 type UnsupportedError struct {
+	File  string // empty: tokenizer.json
 	Where string // such as "pre_tokenizer"
 	What  string
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%v: tokenizer.json: %s: %s", ErrUnsupported, e.Where, e.What)
+	return fmt.Sprintf("%v: %s: %s: %s", ErrUnsupported, cmp.Or(e.File, FileName), e.Where, e.What)
 }
 
 func (e *UnsupportedError) Unwrap() error { return ErrUnsupported }
