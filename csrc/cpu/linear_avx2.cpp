@@ -212,7 +212,7 @@ struct Avx2 {
 struct Avx2I8 : Avx2 {
   using V = Rows8;
   static constexpr bool kSignedOnly = true;
-  static constexpr int64_t kTileRows = 4, kBlockTiles = 24, kFewRows = 4, kAhead = 2048;
+  static constexpr int64_t kTileRows = 4, kBlockTiles = 24, kFewRows = 2, kAhead = 2048;
   static constexpr int kStrip = 2;
 
   template <bool kWide>

@@ -44,6 +44,85 @@ L3V_INLINE int32_t word_at(const char* p) {
 // Has the compiler leave in memory what it might else keep in registers from here on.
 L3V_INLINE void registers_are_full() { asm volatile("" ::: "memory"); }
 
+// Columns [0, k) of a panel are unpacked to records, one for each run:
+//   q [kRun / 4][64][4], scale [64], offset [64] where the type has one
+template <int kRun, bool kOffset>
+constexpr int64_t record_bytes() {
+  return kRun * kPanel + kPanel * 4 * (kOffset ? 2 : 1);
+}
+
+// The tiles that run over records. Types that differ in how they unpack alone share them.
+template <class Set, int kRun, bool kOffset, bool kWide>
+struct Tiles {
+  using V = typename Set::V;
+  using I = typename V::I;
+  using F = typename V::F;
+  static constexpr int kVectors = kPanel / V::kLanes;
+  static constexpr int64_t kRecord = record_bytes<kRun, kOffset>();
+
+  // sums [R, 64] += x times the runs from records on. Brings [line, end) near meanwhile.
+  template <int R>
+  static void tile(const char* records, const char* x, int64_t runs, float* sums, const char* line,
+                   const char* end) {
+    constexpr int S = Set::kStrip;
+    for (int first = 0; first < kVectors; first += S) {
+      const char* w = records + first * V::kLanes * 4;
+      const char* xr = x;
+      float* const to = sums + first * V::kLanes;
+      for (int64_t run = 0; run < runs; run++, w += kRecord, xr += run_bytes<kRun>(R)) {
+        const char* const side = xr + R * kRun;
+        I isum[R][S];
+#pragma GCC unroll 6
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+          for (int v = 0; v < S; v++) isum[r][v] = V::all(word_at(side + 4 * r));
+        for (int i = 0; i < 4 && line < end; i++, line += 64) __builtin_prefetch(line, 0, 2);
+#pragma GCC unroll 8
+        for (int g = 0; g < kRun / 4; g++) {
+          I q[S];
+#pragma GCC unroll 4
+          for (int v = 0; v < S; v++)
+            q[v] = V::load(reinterpret_cast<const uint32_t*>(w + g * kPanel * 4) + v * V::kLanes);
+#pragma GCC unroll 6
+          for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < S; v++)
+              isum[r][v] = Set::template dot<kWide>(isum[r][v], q[v], word_at(xr + (g * R + r) * 4));
+        }
+        const float* const scale = reinterpret_cast<const float*>(w + kRun * kPanel);
+        F s[S];
+#pragma GCC unroll 4
+        for (int v = 0; v < S; v++) s[v] = V::load(scale + v * V::kLanes);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; r++) {
+          const F d = V::all(float_at(side + (R + r) * 4)), shift = V::all(float_at(side + (2 * R + r) * 4));
+#pragma GCC unroll 4
+          for (int v = 0; v < S; v++) {
+            float* const p = to + r * kPanel + v * V::kLanes;
+            F y = V::fma(V::fma(V::bits(isum[r][v]), d, shift), s[v], V::load(p));
+            if (kOffset)
+              y = V::fma(V::all(float_at(side + (3 * R + r) * 4)), V::load(scale + kPanel + v * V::kLanes), y);
+            V::store(p, y);
+          }
+        }
+        registers_are_full();  // else sums are kept in registers that the integers need
+      }
+    }
+  }
+
+  static void rows(int64_t count, const char* records, const char* x, int64_t runs, float* sums,
+                   const char* line, const char* end) {
+    switch (count) {
+      case 1: return tile<1>(records, x, runs, sums, line, end);
+      case 2: return tile<2>(records, x, runs, sums, line, end);
+      case 3: return tile<3>(records, x, runs, sums, line, end);
+      case 4: return tile<4>(records, x, runs, sums, line, end);
+      case 5: return tile<at_most(5, Set::kTileRows)>(records, x, runs, sums, line, end);
+      default: return tile<at_most(6, Set::kTileRows)>(records, x, runs, sums, line, end);
+    }
+  }
+};
+
 template <class Set, int32_t kType>
 struct LinearI8 {
   using V = typename Set::V;
@@ -59,7 +138,7 @@ struct LinearI8 {
   static constexpr bool kWide = U::kZero == 128;
   static constexpr int32_t kZero = kWide && Set::kSignedOnly ? U::kZero - 128 : U::kZero;
   static constexpr int64_t kStep = 256;
-  static constexpr int64_t kRecord = kRun * kPanel + kPanel * 4 * (kOffset ? 2 : 1);  // of an unpacked run
+  static constexpr int64_t kRecord = record_bytes<kRun, kOffset>();
 
   static int64_t row_bytes(int64_t cols) { return cols / kRun * run_bytes<kRun>(1); }
 
@@ -115,8 +194,7 @@ struct LinearI8 {
       for (int v = 0; v < kVectors; v++) V::store(sums + r * kPanel + v * V::kLanes, acc[r][v]);
   }
 
-  // Columns [0, k) of a panel from block on, as records of a run: q [kRun / 4][64][4], scale [64],
-  // offset [64] where there is one.
+  // Columns [0, k) of a panel from block on, as records.
   static void unpack(const char* block, int64_t k, char* out) {
     for (; k > 0; k -= U::kElements, block += U::kBytes, out += U::kRuns * kRecord) {
       float* const scale = reinterpret_cast<float*>(out + kRun * kPanel);
@@ -130,56 +208,6 @@ struct LinearI8 {
             V::store(reinterpret_cast<uint32_t*>(to + g / (kRun / 4) * kRecord + g % (kRun / 4) * kPanel * 4) +
                          v * V::kLanes,
                      U::quants(chunk, v * V::kLanes, g));
-      }
-    }
-  }
-
-  // sums [R, 64] += x times the runs of an unpacked step.
-  template <int R>
-  static void tile(const char* records, const char* x, int64_t runs, float* sums, const char* line,
-                   const char* end) {
-    constexpr int S = Set::kStrip;
-    for (int first = 0; first < kVectors; first += S) {
-      const char* w = records + first * V::kLanes * 4;
-      const char* xr = x;
-      float* const to = sums + first * V::kLanes;
-      for (int64_t run = 0; run < runs; run++, w += kRecord, xr += run_bytes<kRun>(R)) {
-        const char* const side = xr + R * kRun;
-        I isum[R][S];
-#pragma GCC unroll 6
-        for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-          for (int v = 0; v < S; v++) isum[r][v] = V::all(word_at(side + 4 * r));
-        for (int i = 0; i < 4 && line < end; i++, line += 64) __builtin_prefetch(line, 0, 2);
-#pragma GCC unroll 8
-        for (int g = 0; g < kRun / 4; g++) {
-          I q[S];
-#pragma GCC unroll 4
-          for (int v = 0; v < S; v++)
-            q[v] = V::load(reinterpret_cast<const uint32_t*>(w + g * kPanel * 4) + v * V::kLanes);
-#pragma GCC unroll 6
-          for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-            for (int v = 0; v < S; v++)
-              isum[r][v] = Set::template dot<kWide>(isum[r][v], q[v], word_at(xr + (g * R + r) * 4));
-        }
-        const float* const scale = reinterpret_cast<const float*>(w + kRun * kPanel);
-        F s[S];
-#pragma GCC unroll 4
-        for (int v = 0; v < S; v++) s[v] = V::load(scale + v * V::kLanes);
-#pragma GCC unroll 6
-        for (int r = 0; r < R; r++) {
-          const F d = V::all(float_at(side + (R + r) * 4)), shift = V::all(float_at(side + (2 * R + r) * 4));
-#pragma GCC unroll 4
-          for (int v = 0; v < S; v++) {
-            float* const p = to + r * kPanel + v * V::kLanes;
-            F y = V::fma(V::fma(V::bits(isum[r][v]), d, shift), s[v], V::load(p));
-            if (kOffset)
-              y = V::fma(V::all(float_at(side + (3 * R + r) * 4)), V::load(scale + kPanel + v * V::kLanes), y);
-            V::store(p, y);
-          }
-        }
-        registers_are_full();  // else sums are kept in registers that the integers need
       }
     }
   }
@@ -222,22 +250,10 @@ struct LinearI8 {
       switch (a.rows) {
         case 1: few_rows<1>(block, w.cols, x, sums); break;
         case 2: few_rows<2>(block, w.cols, x, sums); break;
-        case 3: few_rows<3>(block, w.cols, x, sums); break;
-        default: few_rows<4>(block, w.cols, x, sums);
+        case 3: few_rows<at_most(3, Set::kFewRows)>(block, w.cols, x, sums); break;
+        default: few_rows<at_most(4, Set::kFewRows)>(block, w.cols, x, sums);
       }
       Set::finish(a, 0, a.rows, panel * kPanel, sums);
-    }
-  }
-
-  static void tile_rows(int64_t rows, const char* records, const char* x, int64_t runs, float* sums,
-                        const char* line, const char* end) {
-    switch (rows) {
-      case 1: return tile<1>(records, x, runs, sums, line, end);
-      case 2: return tile<2>(records, x, runs, sums, line, end);
-      case 3: return tile<3>(records, x, runs, sums, line, end);
-      case 4: return tile<4>(records, x, runs, sums, line, end);
-      case 5: return tile<5>(records, x, runs, sums, line, end);
-      default: return tile<6>(records, x, runs, sums, line, end);
     }
   }
 
@@ -269,7 +285,8 @@ struct LinearI8 {
           const int64_t rows = at_most(Set::kTileRows, a.rows - t * Set::kTileRows);
           const char* const x = worker.shared + t * tile_bytes + k0 / kRun * run_bytes<kRun>(rows);
           const char* const stop = end - line < share ? end : line + share;
-          tile_rows(rows, records, x, k / kRun, sums + (t - tile0) * Set::kTileRows * kPanel, line, stop);
+          Tiles<Set, kRun, kOffset, kWide && Set::kSignedOnly>::rows(
+              rows, records, x, k / kRun, sums + (t - tile0) * Set::kTileRows * kPanel, line, stop);
           line = stop;
         }
       }

@@ -44,8 +44,8 @@ struct Cut {
   int64_t steps, step;                     // blocks of k, and the columns of each but the last
 };
 
-inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <class Set>
 Cut cut_of(const LinearArgs& a, int workers) {
