@@ -29,6 +29,7 @@ import (
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/load"
 	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/vlm"
 	"github.com/llama3v/llama3v/model/weights"
@@ -42,7 +43,8 @@ type Model struct {
 	plan     Plan
 	loadTime time.Duration
 
-	tokenizer tokenizer.Tokenizer // nil for a tower alone
+	tokenizer tokenizer.Tokenizer // nil for a vision tower alone
+	writing   siglip.Writing      // how texts become a text tower's ids; empty without tokenizer
 	template  *chat.Template      // nil when the model has none
 	prep      *imageprep.Config   // nil for a text model
 	features  *featureCache
@@ -52,6 +54,7 @@ type Model struct {
 	device *ops.Device
 	stream *ops.Stream
 	eye    *vlm.Eye      // nil for a text model
+	reader *vlm.Reader   // nil without a text tower
 	runner *llama.Runner // nil for a tower alone
 	closed bool
 }
@@ -149,6 +152,9 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 			return err
 		}
 	}
+	if err := m.newReader(); err != nil {
+		return err
+	}
 	if m.model.Decoder != nil {
 		if m.runner, err = llama.NewRunner(m.device, m.model.Decoder, compute, sizes); err != nil {
 			return err
@@ -174,6 +180,9 @@ func (m *Model) readText(f *files) error {
 			return fmt.Errorf("%w: preprocessor_config.json makes pictures of %d x %d, config.json's tower takes %d x %d",
 				ErrShape, h, w, mc.Vision.ImageSize, mc.Vision.ImageSize)
 		}
+	}
+	if mc.Words != nil {
+		return m.readWords(f.fsys, *mc.Words)
 	}
 	if mc.Text == nil {
 		return nil
@@ -261,7 +270,7 @@ func (m *Model) Backend() Backend { return m.backend }
 // Plan is the memory that the model takes on the device.
 func (m *Model) Plan() Plan { return m.plan }
 
-// Tokenizer is the model's tokenizer, nil for a tower alone.
+// Tokenizer is the model's tokenizer, nil for a vision tower alone.
 func (m *Model) Tokenizer() tokenizer.Tokenizer { return m.tokenizer }
 
 // Counters are the device's own counts: calls, ops, captures, bytes.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/vlm"
 )
 
@@ -13,15 +14,16 @@ type Plan struct {
 	Weights int64 `json:"weights"` // packed
 	Cache   int64 `json:"cache"`   // keys and values of all positions
 	Vision  int64 `json:"vision"`  // pixels and intermediate results of tower and projector
+	Text    int64 `json:"text"`    // intermediate results of a text tower
 	Decoder int64 `json:"decoder"` // intermediate results of prefill and decode
 	Kernels int64 `json:"kernels"` // the ops' own scratch memory, an upper bound
 }
 
 // Total is the sum.
-func (p Plan) Total() int64 { return p.Weights + p.Cache + p.Vision + p.Decoder + p.Kernels }
+func (p Plan) Total() int64 { return p.Weights + p.Cache + p.Vision + p.Text + p.Decoder + p.Kernels }
 
 func (p Plan) String() string {
-	return fmt.Sprintf("weights %d, cache %d, vision %d, decoder %d, kernels %d", p.Weights, p.Cache, p.Vision, p.Decoder, p.Kernels)
+	return fmt.Sprintf("weights %d, cache %d, vision %d, text %d, decoder %d, kernels %d", p.Weights, p.Cache, p.Vision, p.Text, p.Decoder, p.Kernels)
 }
 
 func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pictures, threads int) (Plan, error) {
@@ -32,6 +34,9 @@ func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pi
 	}
 	if c.Vision != nil {
 		p.Vision = c.EyeBytes(pictures, m.Tower.Head != nil)
+	}
+	if m.Words != nil {
+		p.Text = siglip.TextEncoderBytes(*c.Words, textsAtOnce(*c.Words))
 	}
 	if c.Text != nil {
 		p.Cache = llama.CacheBytes(*c.Text, z.Positions)

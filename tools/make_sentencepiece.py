@@ -81,7 +81,6 @@ siglip_json.normalizer = normalizers.Sequence([
     normalizers.Strip(), normalizers.Precompiled(p.normalizer_spec.precompiled_charsmap), normalizers.Strip(left=False, right=True),
     normalizers.Replace(Regex(" {2,}"), "▁")])
 siglip_json.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-siglip_json.save(f"{out}/siglip/tokenizer.json", pretty=False)  # saved without the added tokens' parsing: Encode never parses them
 p = pb.ModelProto.FromString(files["gemma"])
 vocab = {x.piece: i for i, x in enumerate(p.pieces)}
 merges = []
@@ -95,7 +94,6 @@ gemma_json = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=Tru
 gemma_json.normalizer = normalizers.Replace(" ", "▁")
 gemma_json.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
 gemma_json.add_tokens([AddedToken(x.piece, special=False, normalized=False) for x in p.pieces if x.type == 4])
-gemma_json.save(f"{out}/gemma/tokenizer.json", pretty=False)
 
 TEXTS = """a photo of a cat|A photo of a CAT.|this is a photo of 2 cats|hello, world!|It's a dog, isn't it?|!!!|"quoted" (and) [bracketed] {braced}|
 a_b_c|e-mail@example.com|www.example.com/path?q=1&r=2|100%|$5.00|C++ and C#|~tilde~ `tick` ^hat^|don't|semi;colon:colon|<b>bold</b>|</s>|<unk>|<pad>|
@@ -153,4 +151,8 @@ for entry in texts + REPEATS:
     cases.append({k: rle(v) if isinstance(v, list) and k != "repeat" else v for k, v in case.items()})
 with open(f"{out}/cases.json", "w") as f:
     f.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
+# Only the files know the special tokens: with them the library would parse "</s>" in a text.
+for name, tok in ("siglip", siglip_json), ("gemma", gemma_json):
+    tok.add_tokens(special(pb.ModelProto.FromString(files[name])))
+    tok.save(f"{out}/{name}/tokenizer.json", pretty=False)
 print(len(cases), "cases; where the tokenizers library differs from SentencePiece:", differ)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/tokenizer/sentencepiece"
 )
 
@@ -22,30 +23,27 @@ type Writing struct {
 	Length    int   // of all ids
 }
 
-// NewWriting finds the rule of a vocabulary: SigLIP's with a unigram model, padded with the end token;
-// SigLIP 2's with Gemma's BPE and its own padding.
-func NewWriting(t *sentencepiece.Tokenizer, length int) (Writing, error) {
-	w := Writing{Canonical: t.Unigram(), Length: length}
-	var err error
-	find := func(text string) int32 {
-		id, ok := t.ID(text)
-		if !ok && err == nil {
-			err = fmt.Errorf("%w: the tokenizer of a text tower has no %s", sentencepiece.ErrUnsupported, text)
-		}
-		return id
+// NewWriting finds the rule of a vocabulary by its end token: "</s>" is SigLIP's, which pads as well;
+// "<eos>" is Gemma's and SigLIP 2's, which pads with "<pad>". Errors: tokenizer.ErrUnsupported.
+func NewWriting(t tokenizer.Tokenizer, length int) (Writing, error) {
+	ids := map[string]int32{}
+	for _, s := range t.Specials() {
+		ids[s.Text] = s.ID
 	}
-	if w.Canonical {
-		w.End = find("</s>")
-		w.Pad = w.End
-		return w, err
+	if end, ok := ids["</s>"]; ok {
+		return Writing{Canonical: true, End: end, Pad: end, Length: length}, nil
 	}
-	w.End, w.Pad = find("<eos>"), find("<pad>")
-	return w, err
+	end, hasEnd := ids["<eos>"]
+	pad, hasPad := ids["<pad>"]
+	if !hasEnd || !hasPad {
+		return Writing{}, fmt.Errorf("%w: a text tower's has the special token </s>, or <eos> and <pad>", tokenizer.ErrUnsupported)
+	}
+	return Writing{End: end, Pad: pad, Length: length}, nil
 }
 
 // IDs gives the ids of text: lower case, canonical where the rule says so, cut off to leave room for the
 // end token, padded. Errors: ErrEmptyText, those of the tokenizer.
-func (w Writing) IDs(t *sentencepiece.Tokenizer, text string) ([]int32, error) {
+func (w Writing) IDs(t tokenizer.Tokenizer, text string) ([]int32, error) {
 	text = sentencepiece.Lower(text)
 	if w.Canonical {
 		text = canonical(text)

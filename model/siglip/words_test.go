@@ -10,10 +10,28 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/llama3v/llama3v/model/siglip"
+	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/tokenizer/sentencepiece"
 )
 
 const vocabularies = "../tokenizer/sentencepiece/testdata/"
+
+// noTokens is a tokenizer without special tokens.
+type noTokens struct{ *sentencepiece.Tokenizer }
+
+func (noTokens) Specials() []tokenizer.Special { return nil }
+
+func TestNewWritingByEndToken(t *testing.T) {
+	data, err := os.ReadFile(vocabularies + "siglip/tokenizer.json")
+	require.NoError(t, err)
+	tok, err := sentencepiece.ParseJSON(data)
+	require.NoError(t, err)
+	w, err := siglip.NewWriting(tok, 16)
+	require.NoError(t, err)
+	require.Equal(t, siglip.Writing{Canonical: true, End: 1, Pad: 1, Length: 16}, w)
+	_, err = siglip.NewWriting(noTokens{tok}, 16)
+	require.ErrorIs(t, err, tokenizer.ErrUnsupported)
+}
 
 func vocabulary(t *testing.T, folder string) *sentencepiece.Tokenizer {
 	t.Helper()

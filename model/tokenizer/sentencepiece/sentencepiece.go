@@ -18,12 +18,6 @@ import (
 	"github.com/llama3v/llama3v/model/tokenizer"
 )
 
-// Errors of this package are of the kinds that package tokenizer has.
-var (
-	ErrFormat      = tokenizer.ErrFormat
-	ErrUnsupported = tokenizer.ErrUnsupported
-)
-
 // mark stands for a space inside the vocabulary.
 const mark = "\u2581"
 
@@ -124,18 +118,6 @@ func (t *Tokenizer) encodePlain(text string, out []int32) []int32 {
 		})
 	})
 	return out
-}
-
-// ID is the id of a token by its text, such as "</s>".
-func (t *Tokenizer) ID(text string) (int32, bool) {
-	id, ok := t.ids[text]
-	return id, ok
-}
-
-// Unigram says whether the model is a unigram model; else it is BPE.
-func (t *Tokenizer) Unigram() bool {
-	_, is := t.model.(*unigram)
-	return is
 }
 
 // VocabSize is one more than the largest id.
