@@ -4,10 +4,10 @@ GENERATOR := $(if $(shell command -v ninja),-G Ninja)
 EXT := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help run lib test bench vocab tokenizers clean
+.PHONY: help run lib test bench vocab smollm2 tokenizers clean
 
 help: ## lists the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: lib ## describes a picture with the model that ships here
 	go run ./cmd/llama3v run testdata/demo testdata/demo/pictures/dog.jpg -p "Describe the picture."
@@ -27,6 +27,9 @@ bench: lib ## measures every op beside the bound of this machine
 
 vocab: ## fetches the Llama 3 vocabulary, whose licence keeps it out of the repository
 	tools/fetch-llama3-vocab.sh
+
+smollm2: ## fetches the real model that tests compare with (98 MB)
+	tools/fetch-smollm2.sh
 
 tokenizers: ## builds the Rust tokenizer library (needs cargo)
 	tools/build-tokenizers.sh

@@ -7,6 +7,7 @@
 #   race           the race detector (needs cgo)
 #   sanitize       the op suite on a library built with address and undefined-behaviour sanitizers
 #   llama3-vocab   the Llama 3 vocabulary (tools/fetch-llama3-vocab.sh)
+#   smollm2        SmolLM2-135M, a real model of 98 MB (tools/fetch-smollm2.sh)
 #   rust           the Rust tokenizer (tools/build-tokenizers.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,0 +1,176 @@
+package vlm_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama3v/llama3v/internal/golden"
+	"github.com/llama3v/llama3v/internal/testdevice"
+	"github.com/llama3v/llama3v/model/llama"
+	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/vlm"
+	"github.com/llama3v/llama3v/model/weights"
+)
+
+// ggufModels is models.json of the golden GGUF files.
+type ggufModels struct {
+	Text []struct {
+		GGUF      string    `json:"gguf"`
+		Prompt    []int32   `json:"prompt"`
+		Logits    string    `json:"hf_logits"`
+		Positions []int     `json:"positions"`
+		Greedy    []int32   `json:"hf_greedy"`
+		Margins   []float64 `json:"hf_margins"`
+	} `json:"text"`
+	Tokenize struct {
+		Cases []struct {
+			Text         string  `json:"text"`
+			ParseSpecial bool    `json:"parse_special"`
+			IDs          []int32 `json:"ids"`
+		} `json:"cases"`
+	} `json:"tokenize"`
+}
+
+func ggufRoot() string { return filepath.Join(golden.Root(), "golden", "gguf") }
+
+func readGGUFModels(t *testing.T) ggufModels {
+	t.Helper()
+	var models ggufModels
+	readJSON(t, filepath.Join(ggufRoot(), "models.json"), &models)
+	return models
+}
+
+func readJSON(t *testing.T, path string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, into))
+}
+
+// npy reads the float32 values of a NumPy file (format version 1.0, C order).
+func npy(t *testing.T, path string) []float32 {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "\x93NUMPY\x01\x00", string(data[:8]))
+	header := int(binary.LittleEndian.Uint16(data[8:10]))
+	require.Contains(t, string(data[10:10+header]), "'descr': '<f4', 'fortran_order': False")
+	values := make([]float32, (len(data)-10-header)/4)
+	require.NoError(t, binary.Read(bytes.NewReader(data[10+header:]), binary.LittleEndian, values))
+	return values
+}
+
+// openGGUF reads the config of a file and loads its decoder.
+func openGGUF(t *testing.T, dev *ops.Device, fsys fs.FS, name string) *vlm.Model {
+	t.Helper()
+	g, err := weights.OpenGGUF(fsys, name)
+	require.NoError(t, err)
+	c, cp, err := vlm.ReadGGUF(g)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, cp.Close()) }()
+	l := load.New(dev, cp)
+	m := vlm.Declare(l, c)
+	unknown, err := l.Check()
+	require.NoError(t, err)
+	require.Empty(t, unknown)
+	require.NoError(t, l.Load(context.Background()))
+	return m
+}
+
+// TestGoldenGGUF: a tiny model in each type, against its own weights dequantised and run in float32
+// elsewhere.
+func TestGoldenGGUF(t *testing.T) {
+	const tolerance = 2e-4 // of logits
+	models := readGGUFModels(t)
+	require.Equal(t, 8, len(models.Text))
+	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+		for _, want := range models.Text {
+			t.Run(filepath.Base(want.GGUF), func(t *testing.T) {
+				m := openGGUF(t, dev, os.DirFS(ggufRoot()), want.GGUF)
+				sizes := llama.Sizes{Positions: 128, Context: 128, PrefillRows: 100}
+				r, err := llama.NewRunner(dev, m.Decoder, ops.F32, sizes)
+				require.NoError(t, err)
+				s := dev.Stream()
+				seq, err := r.Cache.Reserve(context.Background(), len(want.Prompt)+len(want.Greedy))
+				require.NoError(t, err)
+				logits, err := r.Score(dev, s, seq, want.Prompt, nil)
+				require.NoError(t, err)
+				seq.Close()
+				expected, worst := npy(t, filepath.Join(ggufRoot(), want.Logits)), 0.0
+				vocab := m.Config.Text.Vocab
+				for i, position := range want.Positions {
+					for j := range vocab {
+						worst = max(worst, math.Abs(float64(logits[position*vocab+j]-expected[i*vocab+j])))
+					}
+				}
+				t.Logf("largest difference of logits %.1e", worst)
+				require.LessOrEqual(t, worst, tolerance)
+
+				seq, err = r.Cache.Reserve(context.Background(), len(want.Prompt)+len(want.Greedy))
+				require.NoError(t, err)
+				defer seq.Close()
+				requireGreedy(t, r, s, seq, want.Prompt, want.Greedy, want.Margins, 2*tolerance)
+			})
+		}
+	})
+}
+
+// requireGreedy holds greedy ids to the reference's, up to the first step whose margin is no larger
+// than least.
+func requireGreedy(t *testing.T, r *llama.Runner, s *ops.Stream, seq *llama.Sequence, prompt, want []int32, margins []float64, least float64) {
+	t.Helper()
+	var next int32
+	for rest := prompt; len(rest) > 0; {
+		chunk := rest[:min(len(rest), r.PrefillRows())]
+		rest = rest[len(chunk):]
+		var err error
+		next, err = r.Prefill(s, seq, chunk, nil, len(rest) == 0)
+		require.NoError(t, err)
+	}
+	for i, id := range want {
+		if margins[i] <= least {
+			return
+		}
+		require.Equal(t, id, next, "token %d, margin %v", i, margins[i])
+		if i+1 < len(want) {
+			var err error
+			next, err = r.Decode(seq, next)
+			require.NoError(t, err)
+		}
+	}
+}
+
+func TestGGUFTokenizers(t *testing.T) {
+	models := readGGUFModels(t)
+	require.Len(t, models.Tokenize.Cases, 24)
+	checked := 0
+	for _, model := range models.Text {
+		g, err := weights.OpenGGUF(os.DirFS(ggufRoot()), model.GGUF)
+		require.NoError(t, err)
+		c, cp, err := vlm.ReadGGUF(g)
+		require.NoError(t, err)
+		defer cp.Close()
+		tok, err := vlm.ReadGGUFTokenizer(g, c)
+		require.NoError(t, err)
+		for _, tc := range models.Tokenize.Cases {
+			if tc.ParseSpecial {
+				continue // text never becomes structure here
+			}
+			ids, err := tok.Encode(tc.Text)
+			require.NoError(t, err)
+			require.Equal(t, append([]int32{}, tc.IDs...), append([]int32{}, ids...), "%s: %q", model.GGUF, tc.Text)
+			checked++
+		}
+	}
+	require.Equal(t, 12*8, checked)
+}
