@@ -144,19 +144,20 @@ type Fault int32
 
 const (
 	FaultNone      Fault = 0
-	FaultTokenID   Fault = 1 // an id outside the embedding table; index: row, value: id
+	FaultTokenID   Fault = 1 // an id outside the table or the columns; index: row, value: id
 	FaultRowIndex  Fault = 2 // a copy_rows index outside its side; index: row, value: index
 	FaultPage      Fault = 3 // a page number outside the cache; index: sequence, value: page
 	FaultPosition  Fault = 4 // a position past the page table or below zero; index: row or sequence
 	FaultOffsets   Fault = 5 // ragged offsets that fall or leave the view; index: sequence
 	FaultNotFinite Fault = 6 // NaN or infinity; index: row, value: column
+	FaultSetting   Fault = 7 // a setting of sample or penalize out of range; index: row, value: its column
 )
 
 var faultTexts = [...]string{
 	FaultNone: "no fault", FaultTokenID: "token id outside the table",
 	FaultRowIndex: "row index out of range", FaultPage: "page outside the cache",
 	FaultPosition: "position out of range", FaultOffsets: "offsets that fall or leave the view",
-	FaultNotFinite: "NaN or infinity",
+	FaultNotFinite: "NaN or infinity", FaultSetting: "setting out of range",
 }
 
 func (f Fault) String() string {
@@ -223,6 +224,9 @@ const (
 	symTopK
 	symAdvance
 	symCheckFinite
+	symPenalize
+	symSample
+	symLogProb
 	symbolCount
 )
 
@@ -273,6 +277,9 @@ var symbolNames = [symbolCount]string{
 	symTopK:             "l3v_topk",
 	symAdvance:          "l3v_advance",
 	symCheckFinite:      "l3v_check_finite",
+	symPenalize:         "l3v_penalize",
+	symSample:           "l3v_sample",
+	symLogProb:          "l3v_log_prob",
 }
 
 // op is the name of a function in error texts: "linear", "buffer_read".

@@ -167,6 +167,9 @@ func TestP83ParamsOfEachOpCrossWhole(t *testing.T) {
 	crosses(t, c.TopK)
 	crosses(t, c.Advance)
 	crosses(t, c.CheckFinite)
+	crosses(t, c.Penalize)
+	crosses(t, c.Sample)
+	crosses(t, c.LogProb)
 
 	_, err := c.NewWeight(BF16, 5, 7)
 	require.Equal(t, "1800000003000000"+"0500000000000000"+"0700000000000000", text(t, err))

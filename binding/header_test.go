@@ -83,7 +83,8 @@ func TestStructsNameTheHeadersFields(t *testing.T) {
 		reflect.TypeFor[AttentionParams](), reflect.TypeFor[CacheAppendParams](), reflect.TypeFor[PagedAttentionParams](),
 		reflect.TypeFor[RopeParams](), reflect.TypeFor[SwiGLUParams](), reflect.TypeFor[ActivationParams](),
 		reflect.TypeFor[CopyRowsParams](), reflect.TypeFor[SoftmaxParams](), reflect.TypeFor[TopKParams](),
-		reflect.TypeFor[AdvanceParams](), reflect.TypeFor[CheckFiniteParams](),
+		reflect.TypeFor[AdvanceParams](), reflect.TypeFor[CheckFiniteParams](), reflect.TypeFor[PenalizeParams](),
+		reflect.TypeFor[SampleParams](), reflect.TypeFor[LogProbParams](),
 	}
 	for i, s := range structs {
 		require.EqualValues(t, s.id, layouts[i].id, s.name)
@@ -144,7 +145,7 @@ func TestConstantsEqualTheHeaders(t *testing.T) {
 		"L3V_FAULT_NONE": int(FaultNone), "L3V_FAULT_TOKEN_ID": int(FaultTokenID), "L3V_FAULT_ROW_INDEX": int(FaultRowIndex),
 		"L3V_FAULT_PAGE": int(FaultPage), "L3V_FAULT_POSITION": int(FaultPosition), "L3V_FAULT_OFFSETS": int(FaultOffsets),
 		"L3V_PEAK_COMPUTE": int(PeakCompute), "L3V_PEAK_READ": int(PeakRead),
-		"L3V_FAULT_NOT_FINITE": int(FaultNotFinite),
+		"L3V_FAULT_NOT_FINITE": int(FaultNotFinite), "L3V_FAULT_SETTING": int(FaultSetting),
 	}
 	for d := Q4_0; d.known(); d++ {
 		want["L3V_"+strings.ToUpper(d.String())] = int(d)

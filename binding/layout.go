@@ -48,6 +48,9 @@ var layouts = []layout{
 	layoutOf[TopKParams](21, "topk_params"),
 	layoutOf[AdvanceParams](22, "advance_params"),
 	layoutOf[CheckFiniteParams](23, "check_finite_params"),
+	layoutOf[PenalizeParams](24, "penalize_params"),
+	layoutOf[SampleParams](25, "sample_params"),
+	layoutOf[LogProbParams](26, "log_prob_params"),
 }
 
 // differs says how the library's layout of the struct parts from ours, "" when it does not. Of

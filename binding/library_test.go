@@ -68,7 +68,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		{"P79: an older minor version", []string{"FAKE_ABI=(L3V_ABI_VERSION-1)"}, ErrABIMismatch, "of the C interface, this program needs"},
 		{"P79: no version function", []string{"FAKE_NO_VERSION"}, ErrABIMismatch, "no l3v_abi_version"},
 		{"P79: size of the view off by 8", []string{"FAKE_BAD_STRUCT=1", "FAKE_GROW=8"}, ErrABIMismatch, "l3v_view has 40 bytes and 5 fields, 32 and 5 expected"},
-		{"P79: size of the last struct off by 8", []string{"FAKE_BAD_STRUCT=23", "FAKE_GROW=8"}, ErrABIMismatch, "l3v_check_finite_params has 64 bytes"},
+		{"P79: size of the last struct off by 8", []string{"FAKE_BAD_STRUCT=26", "FAKE_GROW=8"}, ErrABIMismatch, "l3v_log_prob_params has 128 bytes"},
 		{"P79: a field elsewhere in a struct of the same size", []string{"FAKE_BAD_STRUCT=11", "FAKE_SHIFT=-8"}, ErrABIMismatch, "field 6 of l3v_rms_norm_params lies at 104, 112 expected"},
 		{"P79: same minor with a tail is another layout", []string{"FAKE_TAIL"}, ErrABIMismatch, "l3v_view has 40 bytes and 6 fields"},
 		{"P79: newer minor with a moved field", []string{"FAKE_ABI=L3V_ABI_VERSION+1", "FAKE_TAIL", "FAKE_BAD_STRUCT=8", "FAKE_SHIFT=4"}, ErrABIMismatch, "of l3v_linear_params lies at"},

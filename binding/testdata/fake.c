@@ -244,6 +244,7 @@ FREE(buffer) FREE(weight) FREE(graph) FREE(event)
   l3v_status l3v_##name(l3v_context* c, const l3v_##name##_params* p) { ENTER("%s", dump(p)); return L3V_OK; }
 OP(embedding) OP(layer_norm) OP(rms_norm) OP(patch_embed) OP(attention) OP(cache_append) OP(paged_attention)
 OP(rope) OP(swiglu) OP(activation) OP(copy_rows) OP(softmax) OP(check_finite)
+OP(penalize) OP(sample) OP(log_prob)
 
 l3v_status l3v_advance(l3v_context* c, const l3v_advance_params* p) {
   ENTER("%s", dump(p));

@@ -10,6 +10,13 @@
 
 #include "llama3v.h"
 
+// Marks what a GPU's kernels call as well.
+#if defined(__CUDACC__)
+#define L3V_BOTH __host__ __device__
+#else
+#define L3V_BOTH
+#endif
+
 namespace l3v {
 
 // A status with its text. Passed by value; ok() is the common case and holds no text.
@@ -29,10 +36,10 @@ struct Matrix {
   char* data = nullptr;
   int64_t stride = 0;  // elements
   int32_t dtype = 0;
-  explicit operator bool() const { return data != nullptr; }
-  float* f32(int64_t row = 0) const { return reinterpret_cast<float*>(data) + row * stride; }
-  int32_t* i32(int64_t row = 0) const { return reinterpret_cast<int32_t*>(data) + row * stride; }
-  uint8_t* u8(int64_t row = 0) const { return reinterpret_cast<uint8_t*>(data) + row * stride; }
+  L3V_BOTH explicit operator bool() const { return data != nullptr; }
+  L3V_BOTH float* f32(int64_t row = 0) const { return reinterpret_cast<float*>(data) + row * stride; }
+  L3V_BOTH int32_t* i32(int64_t row = 0) const { return reinterpret_cast<int32_t*>(data) + row * stride; }
+  L3V_BOTH uint8_t* u8(int64_t row = 0) const { return reinterpret_cast<uint8_t*>(data) + row * stride; }
 };
 
 // A packed matrix [rows, cols]; a backend derives from it to keep its layout.
@@ -124,6 +131,19 @@ struct CheckFiniteArgs {
   int64_t rows, cols;
   int32_t stage;
 };
+struct PenalizeArgs {
+  Matrix x, counts, prompt, settings;
+  int64_t rows, cols;
+};
+struct SampleArgs {
+  Matrix x, settings, positions, ids, counts;
+  int64_t rows, cols;
+};
+struct LogProbArgs {
+  Matrix x, ids, out;
+  int64_t rows, cols;
+  int32_t k;
+};
 
 // Every byte a context allocates passes here: the limit, the counters, the out-of-memory text.
 // One context, one thread at a time, as everything but cancel.
@@ -208,6 +228,9 @@ class Device {
   virtual Status topk(const TopkArgs& a) = 0;
   virtual Status advance(const AdvanceArgs& a) = 0;
   virtual Status check_finite(const CheckFiniteArgs& a) = 0;
+  virtual Status penalize(const PenalizeArgs& a) = 0;
+  virtual Status sample(const SampleArgs& a) = 0;
+  virtual Status log_prob(const LogProbArgs& a) = 0;
 };
 
 // What each backend library defines, once.

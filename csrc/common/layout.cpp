@@ -72,6 +72,11 @@ L3V_FIELDS(topk, l3v_topk_params, F(struct_size), F(k), F(x), F(ids), F(values),
 L3V_FIELDS(advance, l3v_advance_params, F(struct_size), F(reserved0), F(next), F(ids), F(positions),
            F(lengths), F(sequences))
 L3V_FIELDS(check_finite, l3v_check_finite_params, F(struct_size), F(stage), F(x), F(rows), F(cols))
+L3V_FIELDS(penalize, l3v_penalize_params, F(struct_size), F(reserved0), F(x), F(counts), F(prompt),
+           F(settings), F(rows), F(cols))
+L3V_FIELDS(sample, l3v_sample_params, F(struct_size), F(reserved0), F(x), F(settings), F(positions),
+           F(ids), F(counts), F(rows), F(cols))
+L3V_FIELDS(log_prob, l3v_log_prob_params, F(struct_size), F(k), F(x), F(ids), F(out), F(rows), F(cols))
 
 #undef L3V_FIELDS
 #undef F
@@ -87,7 +92,8 @@ constexpr StructLayout kLayouts[] = {
     L3V_LAYOUT(attention),    L3V_LAYOUT(cache_append),    L3V_LAYOUT(paged_attention),
     L3V_LAYOUT(rope),         L3V_LAYOUT(swiglu),          L3V_LAYOUT(activation),
     L3V_LAYOUT(copy_rows),    L3V_LAYOUT(softmax),         L3V_LAYOUT(topk),
-    L3V_LAYOUT(advance),      L3V_LAYOUT(check_finite),
+    L3V_LAYOUT(advance),      L3V_LAYOUT(check_finite),    L3V_LAYOUT(penalize),
+    L3V_LAYOUT(sample),       L3V_LAYOUT(log_prob),
 };
 #undef L3V_LAYOUT
 static_assert(sizeof kLayouts / sizeof kLayouts[0] == L3V_STRUCT_COUNT, "one layout a struct");
@@ -106,6 +112,9 @@ static_assert(sizeof(l3v_view) == 32 && sizeof(l3v_capabilities) == 256 &&
                   sizeof(l3v_topk_params) == 120 && sizeof(l3v_advance_params) == 144 &&
                   sizeof(l3v_check_finite_params) == 56,
               "a struct of ABI 1.0 changed its size");
+static_assert(sizeof(l3v_penalize_params) == 152 && sizeof(l3v_sample_params) == 184 &&
+                  sizeof(l3v_log_prob_params) == 120,
+              "a struct of ABI 1.1 changed its size");
 
 // No struct will grow this large: a size beyond it is not a size.
 constexpr uint32_t kMaxStruct = 4096;

@@ -54,6 +54,9 @@ L3V_STRUCT_ID(l3v_softmax_params, L3V_STRUCT_SOFTMAX);
 L3V_STRUCT_ID(l3v_topk_params, L3V_STRUCT_TOPK);
 L3V_STRUCT_ID(l3v_advance_params, L3V_STRUCT_ADVANCE);
 L3V_STRUCT_ID(l3v_check_finite_params, L3V_STRUCT_CHECK_FINITE);
+L3V_STRUCT_ID(l3v_penalize_params, L3V_STRUCT_PENALIZE);
+L3V_STRUCT_ID(l3v_sample_params, L3V_STRUCT_SAMPLE);
+L3V_STRUCT_ID(l3v_log_prob_params, L3V_STRUCT_LOG_PROB);
 #undef L3V_STRUCT_ID
 
 // Copies the fields that this library knows from a caller's struct, whose own size decides whether

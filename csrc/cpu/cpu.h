@@ -60,12 +60,16 @@ struct Kernels {
   void (*topk)(const TopkArgs&, Worker&);
   void (*advance)(const AdvanceArgs&, Worker&);
   void (*check_finite)(const CheckFiniteArgs&, Worker&);
+  void (*penalize)(const PenalizeArgs&, Worker&);
+  void (*sample)(const SampleArgs&, Worker&);
+  void (*log_prob)(const LogProbArgs&, Worker&);
   // Workspaces, for the kernels of this set.
   Workspace (*linear_workspace)(const LinearArgs&, int workers);
   Workspace (*patch_embed_workspace)(const PatchEmbedArgs&, int workers);
   Workspace (*attention_workspace)(const AttentionArgs&, int workers);
   Workspace (*paged_attention_workspace)(const PagedAttentionArgs&, int workers);
   Workspace (*topk_workspace)(const TopkArgs&, int workers);
+  Workspace (*sample_workspace)(const SampleArgs&, int workers);
   // Peak loops (measure.h); null where the set has none, as the scalar one has no vector to fill.
   int64_t (*peak_f32)(int64_t rounds);
   int64_t (*peak_bf16)(int64_t rounds);

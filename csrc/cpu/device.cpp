@@ -413,6 +413,15 @@ Status CpuDevice::advance(const AdvanceArgs& a) {
 Status CpuDevice::check_finite(const CheckFiniteArgs& a) {
   return queue(L3V_STRUCT_CHECK_FINITE, kernels_.check_finite, a, work_of(a));
 }
+Status CpuDevice::penalize(const PenalizeArgs& a) {
+  return queue(L3V_STRUCT_PENALIZE, kernels_.penalize, a, work_of(a));
+}
+Status CpuDevice::sample(const SampleArgs& a) {
+  return queue(L3V_STRUCT_SAMPLE, kernels_.sample, a, work_of(a), kernels_.sample_workspace);
+}
+Status CpuDevice::log_prob(const LogProbArgs& a) {
+  return queue(L3V_STRUCT_LOG_PROB, kernels_.log_prob, a, work_of(a));
+}
 
 }  // namespace l3v::cpu
 

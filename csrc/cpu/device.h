@@ -132,6 +132,9 @@ class CpuDevice final : public Device {
   Status topk(const TopkArgs& a) override;
   Status advance(const AdvanceArgs& a) override;
   Status check_finite(const CheckFiniteArgs& a) override;
+  Status penalize(const PenalizeArgs& a) override;
+  Status sample(const SampleArgs& a) override;
+  Status log_prob(const LogProbArgs& a) override;
 
  private:
   class Walk;

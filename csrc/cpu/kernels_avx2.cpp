@@ -12,6 +12,7 @@
 
 #include "attention.h"
 #include "rope.h"
+#include "sample.h"
 #include "split.h"
 #include "topk.h"
 #include "target_avx2.h"
@@ -24,6 +25,7 @@
 #include "rms_norm_simd.h"
 #include "softmax_simd.h"
 #include "topk_simd.h"
+#include "sample_simd.h"
 
 namespace l3v::cpu {
 
@@ -43,6 +45,8 @@ static Kernels table() {
   k.softmax = softmax_simd<V>;
   k.topk = topk_simd<V>;
   k.check_finite = check_finite_simd<V>;
+  k.sample = sample_simd<V>;
+  k.log_prob = log_prob_simd<V>;
   k.linear_workspace = linear_workspace_avx2;
   k.patch_embed_workspace = patch_embed_workspace_avx2;
   k.attention_workspace = attention_workspace_simd<V>;

@@ -24,11 +24,15 @@ const Kernels* scalar_kernels() {
     k.topk = topk_scalar;
     k.advance = advance_scalar;
     k.check_finite = check_finite_scalar;
+    k.penalize = penalize;
+    k.sample = sample_scalar;
+    k.log_prob = log_prob_scalar;
     k.linear_workspace = linear_workspace_scalar;
     k.patch_embed_workspace = patch_embed_workspace_scalar;
     k.attention_workspace = attention_workspace_scalar;
     k.paged_attention_workspace = paged_attention_workspace_scalar;
     k.topk_workspace = topk_workspace_scalar;
+    k.sample_workspace = sample_workspace;
     k.peak_read = peak_read_scalar;
     return k;
   }();

@@ -27,12 +27,16 @@ void softmax_scalar(const SoftmaxArgs& a, Worker& w);
 void topk_scalar(const TopkArgs& a, Worker& w);
 void advance_scalar(const AdvanceArgs& a, Worker& w);
 void check_finite_scalar(const CheckFiniteArgs& a, Worker& w);
+void penalize(const PenalizeArgs& a, Worker& w);  // of all sets: it skips nearly all there is
+void sample_scalar(const SampleArgs& a, Worker& w);
+void log_prob_scalar(const LogProbArgs& a, Worker& w);
 
 Workspace linear_workspace_scalar(const LinearArgs& a, int workers);
 Workspace patch_embed_workspace_scalar(const PatchEmbedArgs& a, int workers);
 Workspace attention_workspace_scalar(const AttentionArgs& a, int workers);
 Workspace paged_attention_workspace_scalar(const PagedAttentionArgs& a, int workers);
 Workspace topk_workspace_scalar(const TopkArgs& a, int workers);
+Workspace sample_workspace(const SampleArgs& a, int workers);  // of all sets
 
 #if defined(__x86_64__)
 void linear_avx2(const LinearArgs& a, Worker& w);

@@ -51,6 +51,9 @@ inline int64_t work_of(const SoftmaxArgs& a) { return moving(24 * a.rows * a.col
 inline int64_t work_of(const TopkArgs& a) { return moving(4 * a.rows * a.cols); }
 inline int64_t work_of(const AdvanceArgs&) { return 0; }
 inline int64_t work_of(const CheckFiniteArgs& a) { return moving(4 * a.rows * a.cols); }
+inline int64_t work_of(const PenalizeArgs& a) { return moving(5 * a.rows * a.cols); }
+inline int64_t work_of(const SampleArgs& a) { return moving(32 * a.rows * a.cols); }
+inline int64_t work_of(const LogProbArgs& a) { return moving(24 * a.rows * a.cols); }
 
 }  // namespace l3v::cpu
 #endif

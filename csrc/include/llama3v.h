@@ -123,7 +123,10 @@ L3V_API uint32_t l3v_abi_version(void);
 #define L3V_STRUCT_TOPK 21
 #define L3V_STRUCT_ADVANCE 22
 #define L3V_STRUCT_CHECK_FINITE 23
-#define L3V_STRUCT_COUNT 23
+#define L3V_STRUCT_PENALIZE 24 /* 24 to 26 since ABI 1.1 */
+#define L3V_STRUCT_SAMPLE 25
+#define L3V_STRUCT_LOG_PROB 26
+#define L3V_STRUCT_COUNT 26
 
 /* Size in bytes of struct id as the library compiled it, and the byte offset of each of its
  * fields in declaration order into offsets[0..cap). A view counts as one field. Returns the number
@@ -219,12 +222,13 @@ L3V_API l3v_status l3v_measure_peak(l3v_context* ctx, int32_t kind, int32_t dtyp
 
 /* What a kernel found wrong and could not say through a return value. */
 #define L3V_FAULT_NONE 0
-#define L3V_FAULT_TOKEN_ID 1   /* an id outside the embedding table; index: row, value: id */
+#define L3V_FAULT_TOKEN_ID 1   /* an id outside the table or the columns; index: row, value: id */
 #define L3V_FAULT_ROW_INDEX 2  /* copy_rows index outside its side; index: row, value: index */
 #define L3V_FAULT_PAGE 3       /* a page number outside the cache; index: sequence, value: page */
 #define L3V_FAULT_POSITION 4   /* a position past the page table or below zero; index: row or sequence */
 #define L3V_FAULT_OFFSETS 5    /* ragged offsets that fall or leave the view; index: sequence */
 #define L3V_FAULT_NOT_FINITE 6 /* NaN or infinity; index: row, value: column; stage: the check's */
+#define L3V_FAULT_SETTING 7    /* a row of settings out of range; index: row, value: its column; since ABI 1.1 */
 
 typedef struct l3v_device_status {
   uint32_t struct_size;
@@ -339,7 +343,7 @@ L3V_API l3v_status l3v_event_free(l3v_context* ctx, uint64_t event);
  * op are independent: no row's result depends on another or on their number, bit for bit.
  * Activations are float32 (other types where l3v_capabilities lists them), sums are float32,
  * index views are int32. Unless an op says otherwise, out may not overlap an input, except that it
- * may be the very same view as an input named "in place". All since ABI 1.0. */
+ * may be the very same view as an input named "in place". Since ABI 1.0 where nothing else is said. */
 
 /* out = activation(x W^T + bias) + residual.
  * x [rows, weight.cols], bias [weight.rows] or none, residual and out [rows, weight.rows].
@@ -545,6 +549,70 @@ typedef struct l3v_check_finite_params {
   int64_t  rows, cols;
 } l3v_check_finite_params;
 L3V_API l3v_status l3v_check_finite(l3v_context* ctx, const l3v_check_finite_params* p);
+
+/* The ops that choose the next token. Their settings lie in device memory, a row for each row of x,
+ * so that one captured step serves any settings. All since ABI 1.1.
+ *
+ * penalize: lowers the scores of tokens that the text has already. x [rows, cols] in place, F32;
+ * counts [rows, cols] of L3V_I32, how often each token was generated (below zero reads as zero);
+ * prompt [rows, cols] of L3V_U8 or none, not 0 for a token that the prompt has; settings [rows, 3] of
+ * L3V_F32: repetition p (Keskar et al. 2019, arXiv:1909.05858), presence and frequency (as OpenAI's
+ * interface defines them). For each column c, in float32:
+ *   p where prompt[c] or counts[c] > 0:  x = x < 0 ? x * p : x / p
+ *   then where counts[c] > 0:            x = x - (presence + frequency * counts[c])
+ * (1, 0, 0) and (0, 0, 0), an unused place of a batch bucket, leave the row's bits as they are.
+ * Otherwise p must be finite and above zero and the others finite: L3V_FAULT_SETTING, and the row stays. */
+typedef struct l3v_penalize_params {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  l3v_view x, counts, prompt, settings;
+  int64_t  rows, cols;
+} l3v_penalize_params;
+L3V_API l3v_status l3v_penalize(l3v_context* ctx, const l3v_penalize_params* p);
+
+/* sample: draws one column of each row. x [rows, cols] of L3V_F32, scores; ids [rows, 1] of L3V_I32.
+ * counts [rows, cols] of L3V_I32 or none: counts[row][id] += 1. positions [rows, 1] of L3V_I32: a number
+ * that names the draw in its text, such as the position of the token whose scores x are; below zero
+ * where a draw is made: L3V_FAULT_POSITION.
+ * settings [rows, 8] of L3V_I32, the bits of
+ *   0 temperature (float), 1 top_k (int32), 2 top_p (float), 3 min_p (float),
+ *   4 seed, low word, 5 seed, high word, 6 and 7 zero
+ * Temperature 0: the largest, the lowest column among equals; words 1 to 5 count for nothing. A row of
+ * zeros is a good one so. Else, each step on what the one before left over:
+ *   1. weight of c: exp((x[c] - max) / temperature), in float32
+ *   2. top_k > 0: columns below the top_k-th largest are out; equals of it stay
+ *   3. top_p < 1: from the largest down (of equals the lower column first) columns stay until their
+ *      weights reach top_p of the sum (Holtzman et al. 2020, arXiv:1904.09751); the rest is out
+ *   4. min_p > 0: weights below min_p times the largest are out
+ *   5. u in [0, 1): the first column that is left and whose sum of weights, from column 0 on up to its
+ *      own, is above u times the sum of all
+ * u = (r0 * 2^21 + floor(r1 / 2^11)) / 2^53, of the first two words r of Philox4x32-10 (Salmon et al.
+ * 2011, doi:10.1145/2063384.2063405) with key {seed low, seed high} and counter {position, 0, 0, 0}: the
+ * draw depends on row, settings and position, not on what else is in the batch. Sums run in double or
+ * in an order as good; two backends may part where u, or a limit of step 3, is within 1e-6 of a
+ * border between two columns.
+ * Temperature finite and not below zero, top_k not below zero, top_p in (0, 1], min_p in [0, 1], words 6
+ * and 7 zero: else L3V_FAULT_SETTING. A NaN, a row of -inf alone, and +inf where a draw is made, are
+ * L3V_FAULT_NOT_FINITE. At a fault the id is -1, and counts stay. */
+typedef struct l3v_sample_params {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  l3v_view x, settings, positions, ids, counts;
+  int64_t  rows, cols;
+} l3v_sample_params;
+L3V_API l3v_status l3v_sample(l3v_context* ctx, const l3v_sample_params* p);
+
+/* out[j] = x[ids[j]] - log(sum(exp(x))), the natural logarithm of a column's probability, row by row.
+ * x [rows, cols] of L3V_F32; ids [rows, k] of L3V_I32; out [rows, k] of L3V_F32. An id of -1 leaves its
+ * place in out as it is; any other outside 0..cols-1 is L3V_FAULT_TOKEN_ID, and its place becomes NaN.
+ * A NaN, +inf, or a row of -inf alone is L3V_FAULT_NOT_FINITE, and the row of out becomes NaN. */
+typedef struct l3v_log_prob_params {
+  uint32_t struct_size;
+  int32_t  k;
+  l3v_view x, ids, out;
+  int64_t  rows, cols;
+} l3v_log_prob_params;
+L3V_API l3v_status l3v_log_prob(l3v_context* ctx, const l3v_log_prob_params* p);
 
 #ifdef __cplusplus
 }

@@ -43,6 +43,9 @@ func cases(caps ops.Capabilities) []testCase {
 	add("topk", 0, topK)
 	add("advance", 0, advance)
 	add("check_finite", 0, checkFinite)
+	add("penalize", reference.Bound, penalize)
+	add("sample", 0, sample)
+	add("log_prob", reference.Bound, logProb)
 	if caps.Capture {
 		add("replay", 0, replay)
 	}
@@ -256,6 +259,47 @@ func checkFinite(k *kit) ([]float32, []float64) {
 	found := errors.As(k.stream.Wait(), &fault) && fault.NotFinite() && fault.Stage == stage && fault.Index == 1 && fault.Value == 7
 	k.expect(found, "a NaN at row 1, column 7 was not reported")
 	return nil, nil
+}
+
+func penalize(k *kit) ([]float32, []float64) {
+	const rows, cols = 2, 77
+	x, counts, prompt := reference.Uniform(1, rows*cols), make([]int32, rows*cols), make([]byte, rows*cols)
+	counts[3], counts[70], prompt[3], prompt[76], prompt[cols+5] = 2, 1, 1, 1, 1
+	settings := []ops.Penalties{{Repetition: 1.3, Presence: 0.25, Frequency: 0.5}, {Repetition: 1}}
+	out := k.floats(x, rows, cols)
+	k.stream.Penalize(out, k.ints(counts...).Reshape(rows, cols), k.bytes(prompt, rows, cols), k.floats(ops.PenaltyRows(settings...), rows, ops.PenaltyCols))
+	return k.read(out), reference.Penalize(x, counts, prompt, cols, settings)
+}
+
+func sample(k *kit) ([]float32, []float64) {
+	const rows, cols = 8, 77
+	x := reference.Uniform(1, rows*cols)
+	var settings []ops.Sampling
+	var positions []int32
+	var want []float64
+	for row := range rows {
+		p := ops.Sampling{Temperature: 0.5, TopK: 40, TopP: 0.9, MinP: 0.05, Seed: uint64(row) << 33}
+		if row == 0 {
+			p = ops.Sampling{} // the largest
+		}
+		settings, positions = append(settings, p), append(positions, int32(row))
+		want = append(want, float64(reference.Sample(x[row*cols:][:cols], p, row)))
+	}
+	ids, counts := k.ints(make([]int32, rows)...), k.ints(make([]int32, rows*cols)...).Reshape(rows, cols)
+	k.stream.Sample(ids, k.floats(x, rows, cols), k.ints(ops.SamplingRows(settings...)...).Reshape(rows, ops.SamplingCols), k.ints(positions...), counts)
+	got := k.readInts(ids)
+	for i, n := range k.readInts(counts) {
+		k.expect((n == 1) == (want[i/cols] == float64(i%cols)), "count %d of row %d is %v", i%cols, i/cols, n)
+	}
+	return got, want
+}
+
+func logProb(k *kit) ([]float32, []float64) {
+	const rows, cols = 3, 77
+	x, ids := reference.Uniform(1, rows*cols), []int32{0, 76, 5, 6, 7, 8}
+	out := k.zeros(rows, 2)
+	k.stream.LogProb(out, k.floats(x, rows, cols), k.ints(ids...).Reshape(rows, 2))
+	return k.read(out), reference.LogProb(x, ids, cols)
 }
 
 // replay runs a captured counter: each step adds one to a position.

@@ -93,6 +93,16 @@ func (k *kit) ints(data ...int32) *ops.Tensor {
 	return keep(k, t, err)
 }
 
+func (k *kit) bytes(data []byte, rows, cols int) *ops.Tensor {
+	t, err := k.device.NewTensor(ops.U8, rows, cols)
+	if keep(k, t, err); err == nil {
+		if err := t.WriteBytes(0, data); err != nil {
+			k.fail(err)
+		}
+	}
+	return t
+}
+
 func (k *kit) weight(t ops.DType, data []float32, rows, cols int) *ops.Weight {
 	w, err := k.device.NewWeight(t, rows, cols)
 	if keep(k, w, err); err == nil {

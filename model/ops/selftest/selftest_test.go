@@ -27,14 +27,14 @@ func TestRun(t *testing.T) {
 			require.False(t, names[r.Op], "%s twice", r.Op)
 			names[r.Op] = true
 		}
-		const firstOp, structs = 8, 23 // L3V_STRUCT_LINEAR and L3V_STRUCT_COUNT: the ops' params come last
+		const firstOp, structs = 8, 26 // L3V_STRUCT_LINEAR and L3V_STRUCT_COUNT: the ops' params come last
 		for id := int32(firstOp); id <= structs; id++ {
 			op := binding.DeviceStatus{Op: id}.OpName()
 			require.True(t, slices.ContainsFunc(results, func(r selftest.Result) bool {
 				return r.Op == op || strings.HasPrefix(r.Op, op+" ")
 			}), "%s is not tested", op)
 		}
-		require.Equal(t, "op 24", binding.DeviceStatus{Op: structs + 1}.OpName(), "an op after the last")
+		require.Equal(t, "op 27", binding.DeviceStatus{Op: structs + 1}.OpName(), "an op after the last")
 		after, err := d.Counters()
 		require.NoError(t, err)
 		require.Equal(t, before.Objects, after.Objects, "all freed")
