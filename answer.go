@@ -8,6 +8,7 @@ type Answer struct {
 	TokenIDs     []int32 // what was generated, the stop id included
 	PromptTokens int     // positions of the prompt, pictures' positions included
 	ImageTokens  int     // of these, filled by pictures
+	ReusedTokens int     // of these, not computed: an earlier prompt began the same way
 	FinishReason FinishReason
 	Pictures     []PictureUse // one per picture, in order
 	Backend      Backend

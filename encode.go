@@ -85,6 +85,7 @@ func (m *Model) EncodeImages(ctx context.Context, pictures []Picture, opts ...En
 
 // seenPicture is a picture with what the tower (and projector) made of it.
 type seenPicture struct {
+	key      string // everything that the features depend on within this model
 	features *features
 	use      PictureUse
 }
@@ -120,7 +121,7 @@ func (m *Model) look(ctx context.Context, cache *featureCache, pictures []Pictur
 	}
 	seen := make([]seenPicture, len(pictures))
 	for i, f := range found {
-		seen[i] = seenPicture{f, PictureUse{Width: decoded[i].Width, Height: decoded[i].Height, Tokens: f.tokens, Cached: hit[i]}}
+		seen[i] = seenPicture{keys[i], f, PictureUse{Width: decoded[i].Width, Height: decoded[i].Height, Tokens: f.tokens, Cached: hit[i]}}
 	}
 	return seen, times, nil
 }

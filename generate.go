@@ -64,11 +64,12 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 		return err
 	}
 	limit := min(c.maxTokens, m.runner.Context()-len(p.ids))
-	sequence, err := m.runner.Cache.Reserve(ctx, len(p.ids)+limit)
+	sequence, err := m.runner.Cache.ReserveText(ctx, len(p.ids)+limit, m.known(p, c))
 	if err != nil {
 		return err
 	}
 	defer sequence.Close()
+	p.answer.ReusedTokens = sequence.Reused
 
 	next, err := m.prefill(ctx, sequence, p, c.tap)
 	if err != nil {
@@ -116,9 +117,18 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 
 // prompt is a request ready for the decoder.
 type prompt struct {
-	ids    []int32     // Slot where a picture's row goes
-	rows   [][]float32 // one picture's rows [tokens, dim] after another, in slot order
+	ids    []int32      // Slot where a picture's row goes
+	rows   [][]float32  // one picture's rows [tokens, dim] after another, in slot order
+	seen   []llama.Rows // what rows are
 	answer *Answer
+}
+
+// known is the prompt as the cache tells prompts apart; nil where nothing of it is to be reused.
+func (m *Model) known(p *prompt, c *generateConfig) *llama.Text {
+	if m.config.freshPrefix || c.tap != nil { // a tap wants to see the prompt run
+		return nil
+	}
+	return &llama.Text{IDs: p.ids, Pictures: p.seen}
 }
 
 // prompt renders the conversation, looks at its pictures, and puts their positions in place.
@@ -175,6 +185,7 @@ func (m *Model) prompt(ctx context.Context, conversation Chat, c *generateConfig
 		}
 		picture := seen[len(p.rows)]
 		p.rows = append(p.rows, picture.features.data)
+		p.seen = append(p.seen, llama.Rows{Identity: picture.key, Count: picture.features.tokens})
 		for range picture.features.tokens {
 			p.ids = append(p.ids, llama.Slot)
 		}
@@ -232,10 +243,12 @@ func (m *Model) stopIDs(c *generateConfig) map[int32]bool {
 	return stop
 }
 
-// prefill runs the prompt through the decoder in steps, and gives the first token.
+// prefill runs what the sequence lacks of the prompt through the decoder in steps, and gives the first
+// token.
 func (m *Model) prefill(ctx context.Context, sequence *llama.Sequence, p *prompt, tap TapFunc) (next int32, err error) {
 	rows := rowFeed{rows: p.rows, dim: m.model.Config.Text.Dim}
-	for ids := p.ids; len(ids) > 0; {
+	rows.skip(p.ids[:sequence.Length])
+	for ids := p.ids[sequence.Length:]; len(ids) > 0; {
 		chunk := ids[:min(len(ids), m.runner.PrefillRows())]
 		ids = ids[len(chunk):]
 		err := m.step(ctx, func(s *ops.Stream) (err error) {
@@ -259,6 +272,15 @@ type rowFeed struct {
 	dim  int
 }
 
+// skip passes over the rows for the slots among ids.
+func (f *rowFeed) skip(ids []int32) {
+	for _, id := range ids {
+		if id == llama.Slot {
+			f.next()
+		}
+	}
+}
+
 // take gives the rows for the slots among ids, as one block.
 func (f *rowFeed) take(ids []int32) []float32 {
 	var block []float32
@@ -266,13 +288,18 @@ func (f *rowFeed) take(ids []int32) []float32 {
 		if id != llama.Slot {
 			continue
 		}
-		if len(f.rows[0]) == 0 {
-			f.rows = f.rows[1:]
-		}
-		block = append(block, f.rows[0][:f.dim]...)
-		f.rows[0] = f.rows[0][f.dim:]
+		block = append(block, f.next()...)
 	}
 	return block
+}
+
+func (f *rowFeed) next() []float32 {
+	if len(f.rows[0]) == 0 {
+		f.rows = f.rows[1:]
+	}
+	row := f.rows[0][:f.dim]
+	f.rows[0] = f.rows[0][f.dim:]
+	return row
 }
 
 // decode1 appends id and gives the token that follows. It is one call into the library.
@@ -286,7 +313,7 @@ func (m *Model) decode1(ctx context.Context, sequence *llama.Sequence, id int32)
 }
 
 func (m *Model) logAnswer(ctx context.Context, a *Answer) {
-	m.logRequest(ctx, "answer", slog.Int("prompt_tokens", a.PromptTokens), slog.Int("tokens", len(a.TokenIDs)),
+	m.logRequest(ctx, "answer", slog.Int("prompt_tokens", a.PromptTokens), slog.Int("reused_tokens", a.ReusedTokens), slog.Int("tokens", len(a.TokenIDs)),
 		slog.String("finish", string(a.FinishReason)), slog.Duration("encode", a.Timings.Encode),
 		slog.Duration("prefill", a.Timings.Prefill), slog.Duration("decode", a.Timings.Decode))
 }

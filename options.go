@@ -52,6 +52,7 @@ type config struct {
 	batch        int
 	kernels      string
 
+	freshPrefix    bool           // compute what is known, too
 	slicePositions SlicePositions // empty: the model's own
 	logger         *slog.Logger
 	tokenizer      tokenizer.Tokenizer
@@ -176,6 +177,13 @@ func WithPictureBatch(n int) Option {
 // "" takes the best that the processor has.
 func WithKernels(name string) Option {
 	return func(c *config) error { c.kernels = name; return nil }
+}
+
+// WithPrefixReuse says whether a prompt that begins as an earlier one did, with the same pictures,
+// takes the beginning from the key-value cache; it does by default. Answers do not depend on it: false
+// is for measuring. What is kept lies in the cache's own memory and gives way to running requests.
+func WithPrefixReuse(on bool) Option {
+	return func(c *config) error { c.freshPrefix = !on; return nil }
 }
 
 // WithLogger receives what Open decides (backends passed over and why, the memory plan) and how

@@ -246,6 +246,7 @@ type answerJSON struct {
 	TokenIDs     []int32     `json:"token_ids"`
 	PromptTokens int         `json:"prompt_tokens"`
 	ImageTokens  int         `json:"image_tokens"`
+	ReusedTokens int         `json:"reused_tokens"` // of the prompt, taken from an earlier one
 	FinishReason string      `json:"finish_reason"`
 	Cached       []bool      `json:"cached"` // per picture: its features were there already
 	Backend      backendJSON `json:"backend"`
@@ -282,6 +283,7 @@ func newAnswerJSON(a *llama3v.Answer) *answerJSON {
 	}
 	return &answerJSON{
 		Answer: a.Text, TokenIDs: a.TokenIDs, PromptTokens: a.PromptTokens, ImageTokens: a.ImageTokens,
+		ReusedTokens: a.ReusedTokens,
 		FinishReason: string(a.FinishReason), Cached: cached, Backend: newBackendJSON(a.Backend),
 		Timings: timingsJSON{
 			Load: seconds(a.Timings.Load), Preprocess: seconds(a.Timings.Preprocess), Encode: seconds(a.Timings.Encode),

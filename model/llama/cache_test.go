@@ -15,24 +15,32 @@ import (
 )
 
 // pool is a cache of pages without device memory: what Reserve and Close know.
-func pool(pages int) *Cache {
-	c := &Cache{pages: pages, freed: make(chan struct{})}
-	for page := range pages {
-		c.free = append(c.free, int32(page))
-	}
-	return c
-}
+func pool(pages int) *Cache { return newPool(pages) }
 
-// requireAllFree says that every page is there again, once.
+// requireAllFree says that every page is there again, once: free, or known and used by nobody.
 func requireAllFree(t *testing.T, c *Cache) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	free := slices.Sorted(slices.Values(c.free))
+	free := slices.Clone(c.free)
+	for e := c.known.idle.Front(); e != nil; e = e.Next() {
+		free = append(free, e.Value.(*prefix).page)
+	}
+	slices.Sort(free)
 	require.Len(t, free, c.pages)
 	for i, page := range free {
 		require.EqualValues(t, i, page)
 	}
+	require.Empty(t, c.waiting)
+	require.Equal(t, c.known.idle.Len(), count(c.known.root), "every known page is idle")
+}
+
+func count(next map[string]*prefix) int {
+	n := len(next)
+	for _, p := range next {
+		n += count(p.next)
+	}
+	return n
 }
 
 func TestReserve(t *testing.T) {
@@ -95,6 +103,70 @@ func TestReserveWaitsForPagesThatOthersHold(t *testing.T) {
 		require.Empty(t, got, "one page is not enough")
 		first.Close()
 		(<-got).Close()
+		requireAllFree(t, c)
+	})
+}
+
+// A large request is not starved by small ones that keep coming.
+func TestReserveServesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := pool(4)
+		held, err := c.Reserve(context.Background(), 2*PageSize)
+		require.NoError(t, err)
+		var order []string
+		var group sync.WaitGroup
+		wait := func(ctx context.Context, name string, pages int) {
+			group.Go(func() {
+				s, err := c.Reserve(ctx, pages*PageSize)
+				if err != nil {
+					order = append(order, name+" gave up")
+					return
+				}
+				order = append(order, name)
+				s.Close()
+			})
+			synctest.Wait()
+		}
+		impatient, cancel := context.WithCancel(context.Background())
+		wait(impatient, "the largest", 4)
+		wait(context.Background(), "large", 3)
+		wait(context.Background(), "small", 2)
+		require.Empty(t, order, "two pages are free, but others came before")
+		cancel()
+		synctest.Wait()
+		require.Equal(t, []string{"the largest gave up"}, order)
+		held.Close()
+		group.Wait()
+		require.Equal(t, "large", order[1])
+		require.Equal(t, "small", order[2])
+		requireAllFree(t, c)
+	})
+}
+
+// One who gives up lets those behind it go at once.
+func TestReserveOfAWaiterThatGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := pool(4)
+		held, err := c.Reserve(context.Background(), 2*PageSize)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Reserve(ctx, 4*PageSize)
+			failed <- err
+		}()
+		synctest.Wait()
+		got := make(chan *Sequence, 1)
+		go func() {
+			s, _ := c.Reserve(context.Background(), 2*PageSize)
+			got <- s
+		}()
+		synctest.Wait()
+		require.Empty(t, got)
+		cancel()
+		require.Error(t, <-failed)
+		(<-got).Close()
+		held.Close()
 		requireAllFree(t, c)
 	})
 }

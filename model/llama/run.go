@@ -84,7 +84,8 @@ func (r *Runner) Prefill(s *ops.Stream, seq *Sequence, ids []int32, rows []float
 	if err := s.Wait(); err != nil {
 		return 0, err
 	}
-	seq.Length += len(ids)
+	seq.advance(ids)
+	seq.share()
 	if !last {
 		return 0, nil
 	}
@@ -112,7 +113,7 @@ func (r *Runner) Score(dev *ops.Device, s *ops.Stream, seq *Sequence, ids []int3
 	if err := s.Wait(); err != nil {
 		return nil, err
 	}
-	seq.Length += len(ids)
+	seq.advance(ids)
 	return logits.ReadFloat32()
 }
 
@@ -166,7 +167,7 @@ func (r *Runner) Decode(seq *Sequence, id int32) (int32, error) {
 	if _, err := r.graph.Replay(1, r.decode.block, r.out[:]); err != nil {
 		return 0, err
 	}
-	seq.Length++
+	seq.advance(ids[:])
 	return int32(binary.LittleEndian.Uint32(r.out[:])), nil
 }
 
