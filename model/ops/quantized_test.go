@@ -3,6 +3,7 @@ package ops_test
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -373,6 +374,26 @@ func TestLinearI8Values(t *testing.T) {
 	})
 }
 
+// closer is an object of the binding with the name that until calls.
+type closer struct{ io.Closer }
+
+func (c closer) Free() error { return c.Close() }
+
+// TestLinearI8PlainWeights: a model has both kinds; weights of plain types are multiplied in float32.
+func TestLinearI8PlainWeights(t *testing.T) {
+	const rows, in, out = 3, 70, 65
+	each(t, func(t *testing.T, d *device) {
+		l := ops.Linear{Weight: d.weight(ops.BF16, reference.Uniform(2, out*in), out, in)}
+		x, want, got := d.floats(reference.Uniform(1, rows*in), rows, in), d.zeros(rows, out), d.zeros(rows, out)
+		d.run(func(s *ops.Stream) {
+			s.Linear(want, x, l)
+			s.Compute = ops.I8
+			s.Linear(got, x, l)
+		})
+		same(t, d.read(want), d.read(got), "int8 beside float32")
+	})
+}
+
 func TestBlockErrors(t *testing.T) {
 	each(t, func(t *testing.T, d *device) {
 		if !d.Capabilities().WeightTypes.Has(ops.Q8_0) {
@@ -389,13 +410,9 @@ func TestBlockErrors(t *testing.T) {
 		_, err = d.context.PlanWeight(ops.Q8_0, math.MaxInt64/16, 64)
 		require.ErrorIs(t, err, binding.ErrInvalidArgument, "bytes beyond 64 bits")
 
-		w, f := d.blocks(ops.Q8_0, 1, 3, 64), d.weight(ops.BF16, make([]float32, 3*64), 3, 64)
+		w := d.blocks(ops.Q8_0, 1, 3, 64)
 		x, y := d.zeros(2, 64), d.zeros(2, 3)
 		refused(t, d, []refusal{
-			{"int8 products of bf16 weights", binding.ErrUnsupported, func(s *ops.Stream) {
-				s.Compute = ops.I8
-				s.Linear(y, x, ops.Linear{Weight: f})
-			}},
 			{"bf16 products of blocks", binding.ErrUnsupported, func(s *ops.Stream) {
 				s.Compute = ops.BF16
 				s.Linear(y, x, ops.Linear{Weight: w})
@@ -419,5 +436,18 @@ func TestBlockErrors(t *testing.T) {
 		})
 		_, err = d.NewTensor(ops.Q8_0, 2, 64)
 		require.Error(t, err, "activations have no blocks")
+
+		// The library itself has int8 products of block types alone.
+		f, err := d.context.NewWeight(ops.F32, 3, 64)
+		until(d, closer{f}, err)
+		require.NoError(t, f.WriteRows(0, 3, make([]byte, 3*64*4)))
+		buffer, err := d.context.NewBuffer(4096)
+		until(d, closer{buffer}, err)
+		view := binding.View{Buffer: buffer.ID(), DType: ops.F32}
+		out := view
+		out.Offset = 2048
+		err = d.context.Linear(&binding.LinearParams{Weight: f.ID(), X: view, Out: out, Rows: 2, Compute: ops.I8})
+		require.ErrorIs(t, err, binding.ErrUnsupported)
+		require.ErrorContains(t, err, "block type")
 	})
 }

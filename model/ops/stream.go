@@ -11,7 +11,7 @@ import (
 type Stream struct {
 	// Compute is the type of the products in Linear and PatchEmbed. F32: activations as they are.
 	// BF16: activations rounded to bfloat16 first, for weights of bfloat16. I8: every 32 activations of
-	// a row as int8 with one scale, for weights of block types. Sums are float32.
+	// a row as int8 with one scale, for weights of block types; others as F32. Sums are float32.
 	Compute DType
 
 	device *Device
