@@ -1,7 +1,9 @@
 // Command llama3v looks at pictures and answers on the command line.
 //
 //	llama3v run MODEL PICTURE... -p TEXT      describe pictures
-//	llama3v embed MODEL PICTURE... -o FILE    picture features to safetensors
+//	llama3v embed MODEL PICTURE... -o FILE    features of pictures and texts to safetensors
+//	llama3v classify MODEL PICTURE... --labels A,B
+//	                                          probability of each label for each picture
 //	llama3v pull hf:ORG/NAME                  a model's files into the shared cache
 //	llama3v inspect MODEL                     tensors, types, config, memory plan
 //	llama3v tokenize MODEL TEXT               ids of a text, or of a chat prompt
@@ -74,7 +76,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRun(), newEmbed(), newPull(), newInspect(), newTokenize(), newDoctor(), newParity(), newBench(), newBackend())
+	root.AddCommand(newRun(), newEmbed(), newClassify(), newPull(), newInspect(), newTokenize(), newDoctor(), newParity(), newBench(), newBackend())
 	return root
 }
 
