@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,13 +105,16 @@ func newBenchModel() *cobra.Command {
 		Long:  "Measure a real model's shape with random weights: " + strings.Join(bench.Models(), ", ") + ".",
 		Args:  exactly(1, "bench model wants a name: "+strings.Join(bench.Models(), ", ")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, ok := map[string]weights.DType{"f32": weights.F32, "f16": weights.F16, "bf16": weights.BF16}[dtype]
+			t, ok := benchWeights()[dtype]
 			if !ok {
-				return usage("--weights %s: one of f32, f16, bf16", dtype)
+				return usage("--weights %s: one of %s", dtype, benchWeightNames())
 			}
-			c, ok := map[string]ops.DType{"f32": ops.F32, "bf16": ops.BF16}[compute]
+			c, ok := map[string]ops.DType{"f32": ops.F32, "bf16": ops.BF16, "int8": ops.I8}[compute]
 			if !ok {
-				return usage("--activations %s: one of f32, bf16", compute)
+				return usage("--activations %s: one of f32, bf16, int8", compute)
+			}
+			if c == ops.I8 && !t.Quantized() {
+				return usage("--activations int8 is for quantised weights, not for %s", dtype)
 			}
 			m, caps, done, err := f.meter()
 			if err != nil {
@@ -124,11 +129,22 @@ func newBenchModel() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&dtype, "weights", "bf16", "type of the weights: f32, f16, bf16")
-	cmd.Flags().StringVar(&compute, "activations", "f32", "type of activations in products: f32, bf16")
+	cmd.Flags().StringVar(&dtype, "weights", "bf16", "type of the weights: "+benchWeightNames())
+	cmd.Flags().StringVar(&compute, "activations", "f32", "type of activations in products: f32, bf16, int8")
 	cmd.Flags().IntVar(&layers, "layers", 0, "measure this many layers (default: all)")
 	return cmd
 }
+
+// benchWeights are the types that a model's weights can be made up in, by name.
+func benchWeights() map[string]weights.DType {
+	types := map[string]weights.DType{}
+	for _, t := range append([]weights.DType{weights.F32, weights.F16, weights.BF16}, weights.Quantized...) {
+		types[strings.ToLower(t.String())] = t
+	}
+	return types
+}
+
+func benchWeightNames() string { return strings.Join(slices.Sorted(maps.Keys(benchWeights())), ", ") }
 
 func benchModel(ctx context.Context, m *bench.Meter, name string, t weights.DType, c ops.DType, layers int) ([]bench.Row, error) {
 	defer progress("measuring " + name)()
