@@ -81,6 +81,8 @@ type Sequence struct {
 	shared []*prefix
 	text   *Text   // nil: nothing of it is shared
 	ids    []int32 // what was computed, Length of them; kept only where there is a text
+
+	chosen *chosen // nil: greedy
 }
 
 // request is a Reserve that may have to wait.

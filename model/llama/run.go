@@ -7,7 +7,8 @@ import (
 	"github.com/llama3v/llama3v/model/ops"
 )
 
-// Runner runs a Decoder: prefill in chunks, then one captured decode step replayed per token.
+// Runner runs a Decoder: prefill in chunks, then one captured decode step replayed per token. The
+// choice of the token is part of the step; no logits leave the device.
 // It is not safe for concurrent use; its caller holds a lock per call. Any number of sequences may
 // take turns: all that a step knows of a sequence comes in with it.
 type Runner struct {
@@ -16,9 +17,17 @@ type Runner struct {
 
 	context         int
 	prefill, decode *Step
-	graph           *ops.Graph
-	out             [4]byte
+	chooser         *chooser
+	graphs          [3]*ops.Graph // decode by how the token is chosen
+	out             []byte        // ids of the newest step: the chosen, then the likeliest where asked for
 }
+
+// The decode steps.
+const (
+	greedy   = iota // arg-max
+	sampled         // penalties, then a draw
+	logProbs        // as sampled, with log-probabilities
+)
 
 // Sizes are a runner's limits.
 type Sizes struct {
@@ -29,7 +38,8 @@ type Sizes struct {
 
 func (z Sizes) maxPages() int { return (z.Context + PageSize - 1) / PageSize }
 
-// NewRunner allocates the cache and both steps, and captures the decode step.
+// NewRunner allocates the cache, both steps and what choices take, and captures the decode step once
+// for each way of choosing.
 func NewRunner(dev *ops.Device, d *Decoder, compute ops.DType, z Sizes) (*Runner, error) {
 	r := &Runner{Decoder: d, context: z.Context}
 	var err error
@@ -42,22 +52,34 @@ func NewRunner(dev *ops.Device, d *Decoder, compute ops.DType, z Sizes) (*Runner
 	if r.decode, err = NewStep(dev, d.Config, 1, z.maxPages()); err != nil {
 		return nil, err
 	}
+	if r.chooser, err = newChooser(dev, d.Config.Vocab); err != nil {
+		return nil, err
+	}
+	r.out = make([]byte, 4*r.chooser.ids.Cols())
 	s := dev.Stream()
 	s.Compute = compute
 	step := r.decode
-	r.graph, err = s.Capture(step.state, step.next, func() {
-		x := d.embed(s, step, 1)
-		d.forward(s, x, r.Cache, step)
-		d.logits(s, step.logits, x, step.lastNorm)
-		s.ArgMax(step.next, step.logits)
-		s.Advance(step.next, step.ids, step.positions, step.lengths)
-	})
-	return r, err
+	for how, out := range []*ops.Tensor{greedy: step.next, sampled: r.chooser.first, logProbs: r.chooser.ids} {
+		r.graphs[how], err = s.Capture(step.state, out, func() {
+			x := d.embed(s, step, 1)
+			d.forward(s, x, r.Cache, step)
+			d.logits(s, step.logits, x, step.lastNorm)
+			if how == greedy {
+				s.ArgMax(step.next, step.logits)
+			} else {
+				r.chooser.queue(s, step.logits, step.positions, how == logProbs)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
-// RunnerBytes is what NewRunner allocates, the graph aside.
+// RunnerBytes is what NewRunner allocates, the graphs aside.
 func RunnerBytes(c Config, z Sizes) int64 {
-	return CacheBytes(c, z.Positions) + StepBytes(c, z.PrefillRows, z.maxPages()) + StepBytes(c, 1, z.maxPages())
+	return CacheBytes(c, z.Positions) + StepBytes(c, z.PrefillRows, z.maxPages()) + StepBytes(c, 1, z.maxPages()) + chooserBytes(c.Vocab)
 }
 
 // PrefillRows is the most ids of one Prefill.
@@ -67,21 +89,34 @@ func (r *Runner) PrefillRows() int { return r.prefill.rows }
 func (r *Runner) Context() int { return r.context }
 
 // Prefill runs ids (at most PrefillRows) behind what seq holds, and advances seq. rows has one row
-// [dim] for each Slot among ids, in order. With last set it returns the arg-max id that follows the
-// last one. It waits.
+// [dim] for each Slot among ids, in order. With last set it returns the id that follows the last
+// one, as the sequence chooses. It waits.
 func (r *Runner) Prefill(s *ops.Stream, seq *Sequence, ids []int32, rows []float32, last bool) (next int32, err error) {
+	how := seq.how()
+	if last && how != greedy {
+		if err := r.chooser.bring(seq.chosen); err != nil {
+			return 0, err
+		}
+	}
 	x, err := r.fill(s, seq, ids, rows)
 	if err != nil {
 		return 0, err
 	}
 	step, d := r.prefill, r.Decoder
 	d.forward(s, x, r.Cache, step)
+	chosen := step.next
 	if last {
 		s.CopyRows(step.last, x.RowRange(len(ids)-1, 1))
 		d.logits(s, step.logits, step.last, step.lastNorm)
-		s.ArgMax(step.next, step.logits)
+		if how == greedy {
+			s.ArgMax(step.next, step.logits)
+		} else {
+			r.chooser.queue(s, step.logits, step.positions.RowRange(len(ids)-1, 1), how == logProbs)
+			chosen = r.chooser.ids
+		}
 	}
 	if err := s.Wait(); err != nil {
+		r.chooser.owner = nil // it may have counted a token that never was
 		return 0, err
 	}
 	seq.advance(ids)
@@ -89,11 +124,37 @@ func (r *Runner) Prefill(s *ops.Stream, seq *Sequence, ids []int32, rows []float
 	if !last {
 		return 0, nil
 	}
-	ids, err = step.next.ReadInt32()
+	data, err := chosen.ReadBytes()
 	if err != nil {
+		r.chooser.owner = nil
 		return 0, err
 	}
-	return ids[0], nil
+	copy(r.out, data)
+	return r.newest(seq), nil
+}
+
+// newest is the id in out. The sequence's counts follow those on the device.
+func (r *Runner) newest(seq *Sequence) int32 {
+	id := int32(binary.LittleEndian.Uint32(r.out))
+	if seq.chosen != nil && seq.chosen.penalizes() {
+		seq.chosen.ids = append(seq.chosen.ids, id)
+	}
+	return id
+}
+
+// LogProbs gives the log-probabilities behind the newest step, of a sequence that has asked for them:
+// of the chosen token, and of up to n of the likeliest, largest first. They are the model's own, before
+// penalties and temperature.
+func (r *Runner) LogProbs(n int) (chosen LogProb, top []LogProb, err error) {
+	values, err := r.chooser.logProbs.ReadFloat32()
+	if err != nil {
+		return LogProb{}, nil, err
+	}
+	all := make([]LogProb, min(1+n, len(values)))
+	for i := range all {
+		all[i] = LogProb{int32(binary.LittleEndian.Uint32(r.out[4*i:])), values[i]}
+	}
+	return all[0], all[1:], nil
 }
 
 // Score is Prefill with the logits of every row, [len(ids), vocab]: for perplexity and tests. It
@@ -154,8 +215,9 @@ func (r *Runner) fill(s *ops.Stream, seq *Sequence, ids []int32, rows []float32)
 	return r.Decoder.embed(s, step, len(ids)), nil
 }
 
-// Decode appends id to seq and returns the arg-max id that follows: one replay of the captured
-// step, one boundary call, no allocation.
+// Decode appends id to seq and returns the id that follows, as seq chooses: one replay of the captured
+// step, one boundary call, no allocation. A sequence that is not greedy brings its settings along when
+// another one of its kind ran in between, and its counts if it penalises.
 func (r *Runner) Decode(seq *Sequence, id int32) (int32, error) {
 	if id == Slot {
 		return 0, fmt.Errorf("%w: a picture's slot in a decode step, which has no row for it", ops.ErrShape)
@@ -164,14 +226,25 @@ func (r *Runner) Decode(seq *Sequence, id int32) (int32, error) {
 	if err := r.decode.fill(seq, ids[:]); err != nil {
 		return 0, err
 	}
-	if _, err := r.graph.Replay(1, r.decode.block, r.out[:]); err != nil {
+	how, out := seq.how(), r.out[:4]
+	if how == logProbs {
+		out = r.out
+	}
+	if how != greedy {
+		if err := r.chooser.bring(seq.chosen); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := r.graphs[how].Replay(1, r.decode.block, out); err != nil {
+		r.chooser.owner = nil // it may have counted a token that never was
 		return 0, err
 	}
 	seq.advance(ids[:])
-	return int32(binary.LittleEndian.Uint32(r.out[:])), nil
+	return r.newest(seq), nil
 }
 
-// Logits reads the logits [vocab] behind the newest Decode, or Prefill with last set.
+// Logits reads the logits [vocab] behind the newest Decode, or Prefill with last set; penalties are
+// taken off.
 func (r *Runner) Logits(decoded bool) ([]float32, error) {
 	if decoded {
 		return r.decode.logits.ReadFloat32()
