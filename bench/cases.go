@@ -253,3 +253,38 @@ func checks(k *maker) []func() (measurement, error) {
 		return moving("f32", []int{patches, textDim}, patches*textDim*4, func(s *ops.Stream) { s.CheckFinite(x, 1) })
 	}, k)}
 }
+
+// penalties are those of a row without a token of the text: all that is read.
+func penalties(k *maker) []func() (measurement, error) {
+	return []func() (measurement, error){one(func() measurement {
+		x, counts, prompt := k.floats(1, vocab), k.keep(k.device.NewTensor(ops.I32, 1, vocab)), k.keep(k.device.NewTensor(ops.U8, 1, vocab))
+		settings := k.keep(k.device.FromFloat32(ops.PenaltyRows(ops.Penalties{Repetition: 1.1}), 1, ops.PenaltyCols))
+		return moving("f32", []int{1, vocab}, vocab*5, func(s *ops.Stream) { s.Penalize(x, counts, prompt, settings) })
+	}, k)}
+}
+
+// samples draw from nearly equal scores, where a filter has most to sort out. The bound is one read.
+func samples(k *maker) (list []func() (measurement, error)) {
+	for _, c := range []struct {
+		name string
+		ops.Sampling
+	}{
+		{"plain", ops.Sampling{Temperature: 1, TopP: 1}},
+		{"k 50 p 0.9", ops.Sampling{Temperature: 0.7, TopK: 50, TopP: 0.9}},
+		{"p 0.9", ops.Sampling{Temperature: 0.7, TopP: 0.9}},
+	} {
+		list = append(list, one(func() measurement {
+			x, ids, positions := k.floats(1, vocab), k.ints([]int32{0}), k.ints([]int32{7})
+			settings := k.keep(k.device.FromInt32(ops.SamplingRows(c.Sampling), 1, ops.SamplingCols))
+			return moving("f32 "+c.name, []int{1, vocab}, vocab*4, func(s *ops.Stream) { s.Sample(ids, x, settings, positions, nil) })
+		}, k))
+	}
+	return list
+}
+
+func logProbs(k *maker) []func() (measurement, error) {
+	return []func() (measurement, error){one(func() measurement {
+		x, out, ids := k.floats(1, vocab), k.floats(1, 20), k.keep(k.device.FromInt32(ops.Multiples(20, 1000), 1, 20))
+		return moving("f32", []int{1, vocab, 20}, vocab*4, func(s *ops.Stream) { s.LogProb(out, x, ids) })
+	}, k)}
+}

@@ -37,7 +37,8 @@ var groups = []group{
 	{"attention", attentions}, {"cache_append", appends}, {"paged_attention", pagedAttentions},
 	{"layer_norm", layerNorms}, {"rms_norm", rmsNorms}, {"rope", ropes}, {"swiglu", swiglus},
 	{"activation", activations}, {"copy_rows", copies}, {"softmax", softmaxes}, {"topk", topks},
-	{"advance", advances}, {"check_finite", checks},
+	{"advance", advances}, {"check_finite", checks}, {"penalize", penalties}, {"sample", samples},
+	{"log_prob", logProbs},
 }
 
 // Ops measures the named ops (all without names) at the real shapes. each, which may be nil, hears of
