@@ -1,7 +1,6 @@
 package sentencepiece
 
 import (
-	"container/heap"
 	"unicode/utf8"
 
 	"github.com/llama3v/llama3v/model/tokenizer"
@@ -25,64 +24,79 @@ type span struct {
 	frozen     bool
 }
 
-// candidate is a pair that may be merged: a binary heap of them is the work list. One whose spans have
-// changed meanwhile is passed over.
+// candidate is a pair that may be merged. One whose spans have changed meanwhile is passed over.
 type candidate struct {
-	rank, left int32
-	from, to   int32
+	order uint64 // rank, then the index of the left span: the smallest is merged next
+	to    int32  // end of the right span
 }
 
-type candidates []candidate
+// heap is a binary heap of candidates, the smallest on top.
+type heap []candidate
 
-func (c candidates) Len() int { return len(c) }
-func (c candidates) Less(i, j int) bool {
-	return c[i].rank < c[j].rank || c[i].rank == c[j].rank && c[i].left < c[j].left
+func (h *heap) push(c candidate) {
+	list := append(*h, c)
+	i := len(list) - 1
+	for parent := (i - 1) / 2; i > 0 && list[parent].order > c.order; parent = (i - 1) / 2 {
+		list[i], i = list[parent], parent
+	}
+	list[i], *h = c, list
 }
-func (c candidates) Swap(i, j int) { c[i], c[j] = c[j], c[i] }
-func (c *candidates) Push(x any)   { *c = append(*c, x.(candidate)) }
-func (c *candidates) Pop() any {
-	last := (*c)[len(*c)-1]
-	*c = (*c)[:len(*c)-1]
-	return last
+
+func (h *heap) pop() candidate {
+	list := *h
+	top, last := list[0], list[len(list)-1]
+	list = list[:len(list)-1]
+	i := 0
+	for child := 1; child < len(list); child = 2*i + 1 {
+		if child+1 < len(list) && list[child+1].order < list[child].order {
+			child++
+		}
+		if list[child].order >= last.order {
+			break
+		}
+		list[i], i = list[child], child
+	}
+	if len(list) > 0 {
+		list[i] = last
+	}
+	*h = list
+	return top
 }
 
 func (m *bpe) encode(text string, yield func(id int32, text string)) {
 	spans := m.spans(text)
-	var work candidates
+	var work heap
 	offer := func(left int32) {
-		l := spans[left]
-		if l.next < 0 {
+		l := &spans[left]
+		if l.next < 0 || l.frozen || spans[l.next].frozen {
 			return
 		}
-		r := spans[l.next]
-		if rank, ok := m.merged(text, l, r); ok && !l.frozen && !r.frozen {
-			work = append(work, candidate{rank, left, l.from, r.to})
+		if rank, ok := m.merged(text, l, &spans[l.next]); ok {
+			work.push(candidate{uint64(uint32(rank))<<32 | uint64(uint32(left)), spans[l.next].to})
 		}
 	}
 	for i := range spans {
 		offer(int32(i))
 	}
-	heap.Init(&work)
 	for len(work) > 0 {
-		c := heap.Pop(&work).(candidate)
-		l := &spans[c.left]
-		if l.to == 0 || l.from != c.from || l.next < 0 || spans[l.next].to != c.to {
+		c := work.pop()
+		left := int32(uint32(c.order))
+		l := &spans[left]
+		if l.to == 0 || l.next < 0 || spans[l.next].to != c.to {
 			continue
 		}
 		r := &spans[l.next]
+		if rank, ok := m.merged(text, l, r); !ok || rank != int32(c.order>>32) {
+			continue // the left one has grown
+		}
 		l.to, l.next, l.id = r.to, r.next, m.ids[text[l.from:r.to]]
 		r.to = 0
 		if l.next >= 0 {
-			spans[l.next].prev = c.left
+			spans[l.next].prev = left
 		}
-		for _, left := range [2]int32{c.left, l.prev} {
-			if left < 0 {
-				continue
-			}
-			before := len(work)
-			if offer(left); len(work) > before {
-				heap.Fix(&work, len(work)-1)
-			}
+		offer(left)
+		if l.prev >= 0 {
+			offer(l.prev)
 		}
 	}
 	for i := int32(0); i >= 0; i = spans[i].next {
@@ -91,7 +105,7 @@ func (m *bpe) encode(text string, yield func(id int32, text string)) {
 }
 
 // merged gives the rank of the piece that l and r make, if they make one.
-func (m *bpe) merged(text string, l, r span) (rank int32, ok bool) {
+func (m *bpe) merged(text string, l, r *span) (rank int32, ok bool) {
 	if m.merges != nil {
 		if l.id < 0 || r.id < 0 {
 			return 0, false
