@@ -174,3 +174,102 @@ func TestGGUFTokenizers(t *testing.T) {
 	}
 	require.Equal(t, 12*8, checked)
 }
+
+// loadEyed loads a text model and an mmproj file of the golden folder as one model.
+func loadEyed(t *testing.T, dev *ops.Device, text, eye string) *vlm.Model {
+	t.Helper()
+	fsys := os.DirFS(filepath.Join(ggufRoot(), "models"))
+	g, err := weights.OpenGGUF(fsys, text)
+	require.NoError(t, err)
+	c, cp, err := vlm.ReadGGUF(g)
+	require.NoError(t, err)
+	e, err := weights.OpenGGUF(fsys, eye)
+	require.NoError(t, err)
+	require.True(t, vlm.IsEyeGGUF(e))
+	eyeCP, preprocessor, err := vlm.ReadEyeGGUF(e, c)
+	require.NoError(t, err)
+	require.True(t, json.Valid(preprocessor))
+	all := weights.Join(weights.Part{Checkpoint: cp}, weights.Part{Checkpoint: eyeCP})
+	defer func() { require.NoError(t, all.Close()) }()
+	l := load.New(dev, all)
+	m := vlm.Declare(l, c)
+	unknown, err := l.Check()
+	require.NoError(t, err)
+	require.Empty(t, unknown)
+	require.NoError(t, l.Load(context.Background()))
+	return m
+}
+
+// rgbPixels are the planes of a raw RGB picture, from -1 to 1.
+func rgbPixels(t *testing.T, name string) []float32 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(ggufRoot(), "models", name))
+	require.NoError(t, err)
+	n := len(data) / 3
+	pixels := make([]float32, len(data))
+	for i, v := range data {
+		pixels[i%3*n+i/3] = (float32(float64(v)*(1.0/255)) - 0.5) / 0.5
+	}
+	return pixels
+}
+
+func largestDifference(t *testing.T, got, want []float32) float64 {
+	t.Helper()
+	require.Len(t, got, len(want))
+	worst := 0.0
+	for i := range got {
+		worst = max(worst, math.Abs(float64(got[i]-want[i])))
+	}
+	return worst
+}
+
+// TestGoldenGGUFEyes: towers and projectors of mmproj files, whatever their converter did to them,
+// against transformers' hidden states and projected features.
+func TestGoldenGGUFEyes(t *testing.T) {
+	models := filepath.Join(ggufRoot(), "models")
+	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+		for _, tc := range []struct {
+			file, why string
+			state     int  // the hidden state that the features are
+			reference bool // which is the one that the reference projects
+			tolerance float64
+		}{
+			{"tiny-llava.mmproj-old.gguf", "the last layer was left out: all that are there run", 2, true, 2e-4},
+			{"tiny-llava.mmproj-feature2.gguf", "the file names the layer", 2, true, 2e-4},
+			{"tiny-llava.mmproj-new.gguf", "all layers are there and no word about which: the last", 3, false, 2e-4},
+			{"tiny-llava.mmproj-swapped.gguf", "the two layers of each MLP have each other's names", 3, false, 2e-4},
+			{"tiny-llava.mmproj-quickgelu.gguf", "use_gelu is false for a SigLIP tower", 3, false, 2e-4},
+			{"tiny-llava.mmproj-f16.gguf", "half-precision weights", 3, false, 2e-2},
+		} {
+			t.Run(tc.file, func(t *testing.T) {
+				m := loadEyed(t, dev, "tiny-llava.F32.gguf", tc.file)
+				require.Equal(t, tc.state, m.Config.Features.Layer, tc.why)
+				eye, err := vlm.NewEye(dev, m, 1)
+				require.NoError(t, err)
+				s, pixels := dev.Stream(), rgbPixels(t, "tiny-llava.24x24.rgb")
+				hidden, err := eye.Features(s, pixels, m.Config.Features)
+				require.NoError(t, err)
+				name := "tiny-llava.hidden" + string(rune('0'+tc.state)) + ".npy"
+				require.LessOrEqual(t, largestDifference(t, hidden.Data, npy(t, filepath.Join(models, name))), tc.tolerance, tc.why)
+				projected, err := eye.Project(s, pixels)
+				require.NoError(t, err)
+				require.Len(t, projected.Data, 36*64)
+				if tc.reference {
+					worst := largestDifference(t, projected.Data, npy(t, filepath.Join(models, "tiny-llava.projected.hf.npy")))
+					t.Logf("projected features (deviation 6.3): largest difference %.1e", worst)
+					require.LessOrEqual(t, worst, tc.tolerance)
+				}
+			})
+		}
+		t.Run("tiny-idefics3.mmproj-F32.gguf", func(t *testing.T) {
+			m := loadEyed(t, dev, "tiny-idefics3.F32.gguf", "tiny-idefics3.mmproj-F32.gguf")
+			eye, err := vlm.NewEye(dev, m, 3)
+			require.NoError(t, err)
+			projected, err := eye.Project(dev.Stream(), npy(t, filepath.Join(models, "tiny-idefics3.pixels.npy")))
+			require.NoError(t, err)
+			worst := largestDifference(t, projected.Data, npy(t, filepath.Join(models, "tiny-idefics3.embeddings.hf.npy")))
+			t.Logf("image embeddings: largest difference %.1e", worst)
+			require.LessOrEqual(t, worst, 2e-4)
+		})
+	})
+}
