@@ -26,6 +26,10 @@ type Config struct {
 	// CropWidth and CropHeight are what is cut out of the middle; 0: no crop.
 	CropWidth, CropHeight int
 
+	// Tiles and Slices cut a picture into several tensors instead of the steps above; see [Config.Views].
+	Tiles  *Tiles
+	Slices *Slices
+
 	Rescale       bool // samples times RescaleFactor
 	RescaleFactor float64
 	Normalize     bool // (sample - mean) / std, by channel
@@ -41,18 +45,23 @@ const maxSide = 8192
 var families = map[string]struct {
 	squareSize bool // a size that is one number means a square, not the shortest edge
 	pads       bool // do_pad means a square
+	tiles      bool // cuts tiles
+	slices     bool // cuts slices
 }{
-	"Siglip": {squareSize: true},
-	"CLIP":   {},
-	"Llava":  {pads: true},
+	"Siglip":   {squareSize: true},
+	"CLIP":     {},
+	"Llava":    {pads: true},
+	"Idefics3": {tiles: true},
+	"SmolVLM":  {tiles: true},
+	"MiniCPMV": {slices: true},
 }
 
 // switches are the do_ keys that are implemented, and those that are settled before: pictures here
 // are RGB. Any other that is on would change the result, and is refused.
 var switches = []string{"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_pad", "do_convert_rgb"}
 
-// ParseConfig reads preprocessor_config.json of the SigLIP, CLIP and LLaVA processors of
-// transformers. The constants that differ between models have to be there: size, resample,
+// ParseConfig reads preprocessor_config.json of the SigLIP, CLIP, LLaVA, Idefics3 and SmolVLM processors
+// of transformers, and of MiniCPM-V 2.5's own. The constants that differ between models have to be there: size, resample,
 // image_mean, image_std, and crop_size where there is a crop. Switches that are missing have the
 // processors' default, on, except do_center_crop (on for CLIP and LLaVA alone) and do_pad (off); a
 // missing rescale_factor is 1/255.
@@ -98,11 +107,18 @@ func (p *configParser) config() *Config {
 		p.fail(ErrUnsupported, key, "%q; read are the processors of %s", name, strings.Join(slices.Sorted(maps.Keys(families)), ", "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.keys)) {
-		if strings.HasPrefix(key, "do_") && !slices.Contains(switches, key) && string(p.keys[key]) == "true" {
+		known := slices.Contains(switches, key) || family.tiles && key == "do_image_splitting"
+		if strings.HasPrefix(key, "do_") && !known && string(p.keys[key]) == "true" {
 			p.fail(ErrUnsupported, key, "an unknown step")
 		}
 	}
 
+	if family.slices {
+		return p.slices()
+	}
+	if family.tiles {
+		return p.tiles()
+	}
 	c := &Config{PadSquare: p.on("do_pad", false)}
 	if c.PadSquare && !family.pads {
 		p.fail(ErrUnsupported, "do_pad", "%s does not pad to a square", name)
@@ -111,11 +127,7 @@ func (p *configParser) config() *Config {
 		p.fail(ErrUnsupported, "do_resize", "off: the tensor would have the size of the picture")
 	}
 	p.size(c, family.squareSize)
-	resample := -1
-	p.read("resample", &resample)
-	if c.Resample = Filter(resample); c.Resample < Nearest || c.Resample > Hamming {
-		p.fail(ErrUnsupported, "resample", "%d; filters are 0 to 5", resample)
-	}
+	p.filter(c)
 	if c.Resample == Nearest && c.ShortestEdge > 0 {
 		p.fail(ErrUnsupported, "resample", "0 (nearest) with a shortest edge")
 	}
@@ -125,6 +137,94 @@ func (p *configParser) config() *Config {
 		p.fail(ErrUnsupported, "do_center_crop", "off: the tensor would have the ratio of the picture")
 	}
 
+	p.levels(c)
+	if c.PadSquare {
+		for _, v := range c.Mean {
+			if v < 0 || v > 1 {
+				p.fail(ErrConfig, "image_mean", "%v is no background: not within 0 and 1", c.Mean)
+			}
+		}
+	}
+	return c
+}
+
+// tiles reads what the Idefics3 and SmolVLM processors have. do_pad is about several pictures of one batch,
+// which are single here.
+func (p *configParser) tiles() *Config {
+	c := &Config{Tiles: &Tiles{Whole: !p.on("do_image_splitting", true)}}
+	if !p.on("do_resize", true) {
+		p.fail(ErrUnsupported, "do_resize", "off: tiles would have any size")
+	}
+	c.Tiles.LongestEdge, c.Tiles.Edge = p.longest("size"), p.longest("max_image_size")
+	if p.err == nil && min(c.Tiles.LongestEdge, tiledMost) > mostTiles*c.Tiles.Edge {
+		p.fail(ErrUnsupported, "max_image_size", "tiles of %d, of a picture of %d: over %d along a side", c.Tiles.Edge, c.Tiles.LongestEdge, mostTiles)
+	}
+	p.filter(c)
+	if c.Resample == Nearest {
+		p.fail(ErrUnsupported, "resample", "0 (nearest) with tiles")
+	}
+	p.levels(c)
+	return c
+}
+
+// longest reads a size that is {"longest_edge": n}.
+func (p *configParser) longest(key string) int {
+	sides := p.sides(key)
+	if sides == nil {
+		return 1 // failed
+	}
+	if len(sides) != 1 || sides["longest_edge"] < 1 {
+		p.fail(ErrUnsupported, key, "%s", p.keys[key])
+		return 1
+	}
+	return sides["longest_edge"]
+}
+
+// slices reads what MiniCPM-V 2.5's own processor has; its resampling is bicubic, its factor 1/255.
+func (p *configParser) slices() *Config {
+	c := &Config{Slices: &Slices{}, Resample: Bicubic, Rescale: true, RescaleFactor: 1.0 / 255, Normalize: true}
+	if version := 2.5; p.has("version") {
+		if p.read("version", &version); version != 2.5 {
+			p.fail(ErrUnsupported, "version", "%v; 2.5 is read", version)
+		}
+	}
+	if p.on("use_image_id", false) {
+		p.fail(ErrUnsupported, "use_image_id", "on: of later versions")
+	}
+	p.read("scale_resolution", &c.Slices.Edge)
+	p.read("patch_size", &c.Slices.Patch)
+	p.read("max_slice_nums", &c.Slices.Most)
+	if !p.on("slice_mode", true) {
+		c.Slices.Most = 1
+	}
+	if s := c.Slices; p.err == nil && (s.Patch < 1 || s.Edge < s.Patch || s.Edge > maxSide) {
+		p.fail(ErrConfig, "scale_resolution", "%d with patches of %d", s.Edge, s.Patch)
+	}
+	if s := c.Slices; p.err == nil && (s.Most < 1 || s.Most > mostTiles*mostTiles) {
+		p.fail(ErrConfig, "max_slice_nums", "%d", s.Most)
+	}
+	c.Mean, c.Std = p.channels("norm_mean"), p.channels("norm_std")
+	p.positive("norm_std", c.Std)
+	return c
+}
+
+// MiniCPM25 is what MiniCPM-Llama3-V 2.5's processor does where no file says it.
+func MiniCPM25(edge, patch, most int) *Config {
+	half := [3]float64{0.5, 0.5, 0.5}
+	return &Config{Slices: &Slices{Edge: edge, Patch: patch, Most: most}, Resample: Bicubic,
+		Rescale: true, RescaleFactor: 1.0 / 255, Normalize: true, Mean: half, Std: half}
+}
+
+func (p *configParser) filter(c *Config) {
+	resample := -1
+	p.read("resample", &resample)
+	if c.Resample = Filter(resample); c.Resample < Nearest || c.Resample > Hamming {
+		p.fail(ErrUnsupported, "resample", "%d; filters are 0 to 5", resample)
+	}
+}
+
+// levels reads how a sample's level becomes a number.
+func (p *configParser) levels(c *Config) {
 	if c.Rescale = p.on("do_rescale", true); c.Rescale {
 		c.RescaleFactor = 1.0 / 255
 		if p.has("rescale_factor") {
@@ -139,20 +239,16 @@ func (p *configParser) config() *Config {
 	}
 	if c.Normalize {
 		c.Std = p.channels("image_std")
-		for _, v := range c.Std {
-			if v <= 0 || float32(v) == 0 {
-				p.fail(ErrConfig, "image_std", "%v; each has to be positive", c.Std)
-			}
+		p.positive("image_std", c.Std)
+	}
+}
+
+func (p *configParser) positive(key string, values [3]float64) {
+	for _, v := range values {
+		if v <= 0 || float32(v) == 0 {
+			p.fail(ErrConfig, key, "%v; each has to be positive", values)
 		}
 	}
-	if c.PadSquare {
-		for _, v := range c.Mean {
-			if v < 0 || v > 1 {
-				p.fail(ErrConfig, "image_mean", "%v is no background: not within 0 and 1", c.Mean)
-			}
-		}
-	}
-	return c
 }
 
 func (p *configParser) has(key string) bool {
@@ -253,9 +349,14 @@ func (p *configParser) sides(key string) map[string]int {
 	return sides
 }
 
-// Size is the height and width of the tensor, in pixels.
+// Size is the height and width of the tensor, or of each tile, in pixels; 0 for slices, which have
+// shapes of their own.
 func (c *Config) Size() (height, width int) {
 	switch {
+	case c.Tiles != nil:
+		return c.Tiles.Edge, c.Tiles.Edge
+	case c.Slices != nil:
+		return 0, 0
 	case c.CropHeight > 0:
 		return c.CropHeight, c.CropWidth
 	case c.ShortestEdge > 0:
@@ -271,7 +372,14 @@ const keyVersion = "imageprep config 1"
 // [Picture.Digest] it tells tensors apart.
 func (c *Config) Key() string {
 	exact := func(v [3]float64) string { return fmt.Sprintf("%x,%x,%x", v[0], v[1], v[2]) }
+	var cut string
+	switch {
+	case c.Tiles != nil:
+		cut = fmt.Sprintf("|tiles %+v", *c.Tiles)
+	case c.Slices != nil:
+		cut = fmt.Sprintf("|slices %+v", *c.Slices)
+	}
 	return fmt.Sprintf("%s|pad %t|size %dx%d|edge %d|filter %d|crop %dx%d|rescale %t %x|normalize %t|mean %s|std %s", keyVersion,
 		c.PadSquare, c.Width, c.Height, c.ShortestEdge, c.Resample, c.CropWidth, c.CropHeight,
-		c.Rescale, c.RescaleFactor, c.Normalize, exact(c.Mean), exact(c.Std))
+		c.Rescale, c.RescaleFactor, c.Normalize, exact(c.Mean), exact(c.Std)) + cut
 }

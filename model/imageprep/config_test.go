@@ -43,7 +43,6 @@ func TestParseConfigForms(t *testing.T) {
 	}{
 		{"the fast processor", "image_processor_type", `"SiglipImageProcessorFast"`, nil},
 		{"an unknown processor", "image_processor_type", `"ViTImageProcessor"`, ErrUnsupported},
-		{"tiles", "image_processor_type", `"Idefics3ImageProcessor"`, ErrUnsupported},
 		{"variable size", "image_processor_type", `"Siglip2ImageProcessor"`, ErrUnsupported},
 		{"no processor", "image_processor_type", "", ErrConfig},
 		{"a number for a processor", "image_processor_type", "7", ErrConfig},

@@ -3,7 +3,8 @@
 // the slow image processors of transformers) gives for the same file.
 //
 // [Decode] and [FromImage] make a [Picture], upright RGB with 8 bits a sample. [ParseConfig] reads a
-// checkpoint's preprocessor_config.json, and [Config.Tensor] applies it.
+// checkpoint's preprocessor_config.json, and [Config.Views] applies it: to one tensor, or to the tiles or
+// slices that some families cut a picture into.
 //
 // How close the pixels are:
 //

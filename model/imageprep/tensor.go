@@ -3,7 +3,8 @@ package imageprep
 // Tensor makes the tower's input of p: float32 [3, height, width], planar, the value of channel c at
 // column x and row y at c*height*width + y*width + x.
 //
-// Errors: those of [Picture.Resize] for a Picture or Config that was put together wrongly.
+// Errors: those of [Picture.Resize] for a Picture or Config that was put together wrongly, ErrUnsupported
+// where the processor cuts pictures, see [Config.Views].
 func (c *Config) Tensor(p *Picture) (data []float32, shape [3]int, err error) {
 	if err := p.check(); err != nil {
 		return nil, shape, err
@@ -11,21 +12,26 @@ func (c *Config) Tensor(p *Picture) (data []float32, shape [3]int, err error) {
 	if err := c.check(); err != nil {
 		return nil, shape, err
 	}
-	sized := c.resize(p)
-	tables := c.tables()
-	shape = [3]int{3, sized.Height, sized.Width}
-	plane := sized.Height * sized.Width
-	data = make([]float32, 3*plane)
-	r, g, b := data[:plane], data[plane:2*plane], data[2*plane:]
-	for i := range plane {
-		pixel := sized.Pix[3*i : 3*i+3]
-		r[i], g[i], b[i] = tables[0][pixel[0]], tables[1][pixel[1]], tables[2][pixel[2]]
+	if c.Tiles != nil || c.Slices != nil {
+		return nil, shape, &ConfigError{Kind: ErrUnsupported, Detail: "this processor cuts pictures into several tensors; see Views"}
 	}
+	sized := c.resize(p)
+	data, shape = planes(sized, c.tables()), [3]int{3, sized.Height, sized.Width}
 	return data, shape, nil
 }
 
 // check refuses a Config without a size; ParseConfig makes none such.
 func (c *Config) check() error {
+	switch t, s := c.Tiles, c.Slices; {
+	case t != nil && (t.Edge < 1 || t.LongestEdge < 1 || t.Edge > maxSide || min(t.LongestEdge, tiledMost) > mostTiles*t.Edge):
+		return &ConfigError{Kind: ErrUnsupported, Key: "max_image_size", Detail: "more tiles along a side than are read"}
+	case s != nil && (s.Patch < 1 || s.Edge < s.Patch || s.Edge > maxSide || s.Most > mostTiles*mostTiles):
+		return &ConfigError{Kind: ErrUnsupported, Key: "scale_resolution", Detail: "less than a patch, or out of range"}
+	case (t != nil || s != nil) && (c.Resample <= Nearest || c.Resample > Hamming):
+		return &ConfigError{Kind: ErrUnsupported, Key: "resample", Detail: c.Resample.String()}
+	case t != nil || s != nil:
+		return nil
+	}
 	h, w := c.Size()
 	if h < 1 || w < 1 || h > maxSide || w > maxSide {
 		return &ConfigError{Kind: ErrConfig, Key: "size", Detail: "not set"}
