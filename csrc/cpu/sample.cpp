@@ -2,6 +2,7 @@
 // algorithm is in sample_simd.h.
 #include "sample.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -35,6 +36,12 @@ uint32_t order_of(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+// Of one row, in whole cache lines.
+int64_t scratch_bytes(int64_t cols) {
+  constexpr int64_t kColumn = sizeof(float) + sizeof(int32_t), kBlock = sizeof(double), kLine = 64;
+  return (sample_blocks(cols) * kBlock + cols * kColumn + kLine - 1) / kLine * kLine;
 }
 
 }  // namespace
@@ -92,17 +99,16 @@ Cut cut_off(const float* x, const float* weights, int32_t* at, int64_t n, double
   return {x[at[0]], n, kept};
 }
 
-SampleScratch sample_scratch(const SampleArgs& a, const Worker& w) {
+SampleScratch sample_scratch(const SampleArgs& a, const Worker& w, int64_t row) {
   SampleScratch s;
-  s.totals = reinterpret_cast<double*>(w.scratch);
+  s.totals = reinterpret_cast<double*>(w.shared + (a.rows <= w.count ? row : w.index) * scratch_bytes(a.cols));
   s.weights = reinterpret_cast<float*>(s.totals + sample_blocks(a.cols));
   s.at = reinterpret_cast<int32_t*>(s.weights + a.cols);
   return s;
 }
 
-Workspace sample_workspace(const SampleArgs& a, int) {
-  constexpr int64_t kColumn = sizeof(float) + sizeof(int32_t);
-  return {sample_blocks(a.cols) * static_cast<int64_t>(sizeof(double)) + a.cols * kColumn, 0};
+Workspace sample_workspace(const SampleArgs& a, int workers) {
+  return {0, std::min<int64_t>(a.rows, workers) * scratch_bytes(a.cols)};
 }
 
 // The blocks' totals lead to the block, whose columns are walked one by one. Rounding may leave the

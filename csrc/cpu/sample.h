@@ -35,13 +35,14 @@ Cut cut_off(const float* x, const float* weights, int32_t* at, int64_t n, double
 constexpr int64_t kSampleBlock = 1024;
 inline int64_t sample_blocks(int64_t cols) { return (cols + kSampleBlock - 1) / kSampleBlock; }
 
-// A worker's scratch memory for one row.
+// The scratch memory for one row: a megabyte at the vocabulary of Llama 3, so that there is one for
+// each row or each worker, whichever are fewer.
 struct SampleScratch {
   double* totals;  // of each block's weights
   float* weights;  // of each column
   int32_t* at;     // columns that cut_off looks at
 };
-SampleScratch sample_scratch(const SampleArgs& a, const Worker& w);
+SampleScratch sample_scratch(const SampleArgs& a, const Worker& w, int64_t row);
 
 // Draws a column from weights, whose blocks have these totals, one of them above zero.
 int32_t draw(const float* weights, const double* totals, int64_t cols, double uniform);

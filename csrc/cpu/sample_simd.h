@@ -121,7 +121,7 @@ static int32_t sample_row(const SampleArgs& a, Worker& w, int64_t row) {
     w.fault(L3V_FAULT_POSITION, row, position);
     return -1;
   }
-  const SampleScratch s = sample_scratch(a, w);
+  const SampleScratch s = sample_scratch(a, w, row);
   filter<V>(x, a.cols, best.value, set, s);
   return draw(s.weights, s.totals, a.cols, draw_uniform(set.seed, static_cast<uint32_t>(position)));
 }
