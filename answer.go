@@ -10,7 +10,11 @@ type Answer struct {
 	ImageTokens  int     // of these, filled by pictures
 	ReusedTokens int     // of these, not computed: an earlier prompt began the same way
 	FinishReason FinishReason
-	Pictures     []PictureUse // one per picture, in order
+	StopID       int32           // the id that ended it, where FinishReason is FinishStop
+	StopText     string          // the text that ended it, where FinishReason is FinishStopText
+	Seed         uint64          // that the tokens were drawn with; 0 of a greedy answer
+	LogProbs     []TokenLogProbs // one per token, where they were asked for
+	Pictures     []PictureUse    // one per picture, in order
 	Backend      Backend
 	Timings      Timings
 }
@@ -22,9 +26,24 @@ func (a *Answer) String() string { return a.Text }
 type FinishReason string
 
 const (
-	FinishStop   FinishReason = "stop"   // the model ended its turn, or a stop id came
-	FinishLength FinishReason = "length" // MaxTokens were made, or the context is full
+	FinishStop     FinishReason = "stop"      // the model ended its turn, or a stop id came
+	FinishStopText FinishReason = "stop_text" // a stop text came; it and what follows is not part of Text
+	FinishLength   FinishReason = "length"    // MaxTokens were made, or the context is full
 )
+
+// TokenLogProbs are the natural logarithms of the probabilities that the model gives the tokens of one
+// place: its own, before temperature, top-k, top-p, min-p and penalties.
+type TokenLogProbs struct {
+	Token LogProb
+	Top   []LogProb // the likeliest, largest first, the lower id first among equals
+}
+
+// LogProb is a token of TokenLogProbs.
+type LogProb struct {
+	ID      int32
+	Text    string // its bytes, which may be part of a character
+	LogProb float64
+}
 
 // PictureUse says how a picture of the request was used.
 type PictureUse struct {
@@ -57,7 +76,8 @@ func (t Timings) DecodeRate() float64 {
 // character can span tokens, and text that may begin a stop is held back). The last one carries
 // the Answer.
 type Token struct {
-	ID     int32
-	Text   string
-	Answer *Answer // set on the last token only
+	ID       int32
+	Text     string
+	LogProbs *TokenLogProbs // nil unless asked for
+	Answer   *Answer        // set on the last token only
 }

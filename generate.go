@@ -11,7 +11,6 @@ import (
 	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/ops"
-	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/vlm"
 )
 
@@ -38,9 +37,9 @@ func (m *Model) Ask(ctx context.Context, question string, with ...Input) (*Answe
 	return answer, nil
 }
 
-// Generate continues a conversation greedily: at each step the likeliest token, the lowest id
-// among equals. It yields the tokens as they come; the last one carries the Answer. An error is
-// the last pair. Breaking out of the loop frees everything at once, and an ended ctx also stops a
+// Generate continues a conversation: greedily, at each step the likeliest token, the lowest id among
+// equals, unless an option says otherwise (Temperature and its like, ModelDefaults). It yields the tokens
+// as they come; the last one carries the Answer. An error is the last pair. Breaking out of the loop frees everything at once, and an ended ctx also stops a
 // running encode or prefill. No lock is held while the caller has a token.
 //
 // Errors: ErrEmptyPrompt, ErrUnsupported (a model without decoder, or without chat template unless
@@ -55,7 +54,7 @@ func (m *Model) Generate(ctx context.Context, conversation Chat, opts ...Generat
 }
 
 func (m *Model) generate(ctx context.Context, conversation Chat, opts []GenerateOption, emit func(Token) bool) error {
-	c, err := newGenerateConfig(opts)
+	c, err := newGenerateConfig(opts, m.model.Config.Generation)
 	if err != nil {
 		return err
 	}
@@ -70,36 +69,23 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 	}
 	defer sequence.Close()
 	p.answer.ReusedTokens = sequence.Reused
+	choice, seed := c.sampling.choice(p.ids)
+	sequence.Choose(choice)
+	p.answer.Seed = seed
 
-	next, err := m.prefill(ctx, sequence, p, c.tap)
+	r, err := m.newReply(c, p.answer, limit)
+	if err != nil {
+		return err
+	}
+	next, err := m.prefill(ctx, sequence, p, c)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	stop := m.stopIDs(c)
-	text := tokenizer.NewStream(m.tokenizer)
-	text.SkipSpecial = true // structure inside an answer is no text
-	var whole strings.Builder
-	a := p.answer
-	a.TokenIDs = make([]int32, 0, limit)
 	for {
-		a.TokenIDs = append(a.TokenIDs, next)
-		token := Token{ID: next}
-		switch {
-		case stop[next]:
-			a.FinishReason = FinishStop
-			token.Text = text.Flush()
-		case len(a.TokenIDs) == limit:
-			a.FinishReason = FinishLength
-			token.Text = text.Push(next) + text.Flush()
-		default:
-			token.Text = text.Push(next)
-		}
-		whole.WriteString(token.Text)
-		if a.FinishReason != "" {
-			a.Text = whole.String()
+		token := r.take(next)
+		if a := token.Answer; a != nil {
 			a.Timings.Decode, a.Timings.Tokens = time.Since(start), len(a.TokenIDs)-1
-			token.Answer = a
 			m.logAnswer(ctx, a)
 			emit(token)
 			return nil
@@ -109,7 +95,7 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 			return nil
 		}
 		start = start.Add(time.Since(waiting)) // the caller's time is not ours
-		if next, err = m.decode1(ctx, sequence, next); err != nil {
+		if next, err = m.decode1(ctx, sequence, next.id, c); err != nil {
 			return err
 		}
 	}
@@ -229,23 +215,9 @@ func (m *Model) renderRaw(messages []chat.Message) ([]int32, error) {
 	return append(ids, encoded...), err
 }
 
-// stopIDs are the ids that end the answer: those of all the model's config files, and the caller's.
-func (m *Model) stopIDs(c *generateConfig) map[int32]bool {
-	stop := map[int32]bool{}
-	if !c.ignoreEOS {
-		for _, id := range m.model.Config.EOS {
-			stop[id] = true
-		}
-	}
-	for _, id := range c.stopIDs {
-		stop[id] = true
-	}
-	return stop
-}
-
 // prefill runs what the sequence lacks of the prompt through the decoder in steps, and gives the first
 // token.
-func (m *Model) prefill(ctx context.Context, sequence *llama.Sequence, p *prompt, tap TapFunc) (next int32, err error) {
+func (m *Model) prefill(ctx context.Context, sequence *llama.Sequence, p *prompt, c *generateConfig) (next chosen, err error) {
 	rows := rowFeed{rows: p.rows, dim: m.model.Config.Text.Dim}
 	rows.skip(p.ids[:sequence.Length])
 	for ids := p.ids[sequence.Length:]; len(ids) > 0; {
@@ -253,14 +225,18 @@ func (m *Model) prefill(ctx context.Context, sequence *llama.Sequence, p *prompt
 		ids = ids[len(chunk):]
 		err := m.step(ctx, func(s *ops.Stream) (err error) {
 			begin := time.Now()
-			s.SetTap(tap)
+			s.SetTap(c.tap)
 			defer s.SetTap(nil)
-			next, err = m.runner.Prefill(s, sequence, chunk, rows.take(chunk), len(ids) == 0)
+			last := len(ids) == 0
+			next.id, err = m.runner.Prefill(s, sequence, chunk, rows.take(chunk), last)
 			p.answer.Timings.Prefill += time.Since(begin)
+			if err == nil && last {
+				err = m.readLogProbs(&next, c)
+			}
 			return err
 		})
 		if err != nil {
-			return 0, err
+			return chosen{}, err
 		}
 	}
 	return next, nil
@@ -302,14 +278,43 @@ func (f *rowFeed) next() []float32 {
 	return row
 }
 
+// chosen is a token as the runner chose it.
+type chosen struct {
+	id       int32
+	logProbs *TokenLogProbs // nil unless asked for
+}
+
 // decode1 appends id and gives the token that follows. It is one call into the library.
-func (m *Model) decode1(ctx context.Context, sequence *llama.Sequence, id int32) (int32, error) {
+func (m *Model) decode1(ctx context.Context, sequence *llama.Sequence, id int32, c *generateConfig) (next chosen, err error) {
 	if err := m.acquire(ctx); err != nil {
-		return 0, err
+		return chosen{}, err
 	}
 	defer m.release()
-	next, err := m.runner.Decode(sequence, id)
+	if next.id, err = m.runner.Decode(sequence, id); err == nil {
+		err = m.readLogProbs(&next, c)
+	}
 	return next, explain(err)
+}
+
+// readLogProbs gets the log-probabilities of the newest step where they were asked for. The device is
+// still held.
+func (m *Model) readLogProbs(next *chosen, c *generateConfig) error {
+	if c.sampling.logProbs < 0 {
+		return nil
+	}
+	token, top, err := m.runner.LogProbs(c.sampling.logProbs)
+	if err != nil {
+		return err
+	}
+	name := func(p llama.LogProb) LogProb {
+		bytes, _ := m.tokenizer.TokenBytes(p.ID) // an id that pads the table has no text
+		return LogProb{p.ID, string(bytes), float64(p.LogProb)}
+	}
+	next.logProbs = &TokenLogProbs{Token: name(token)}
+	for _, p := range top {
+		next.logProbs.Top = append(next.logProbs.Top, name(p))
+	}
+	return nil
 }
 
 func (m *Model) logAnswer(ctx context.Context, a *Answer) {

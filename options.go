@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/llama3v/llama3v/hub"
 	"github.com/llama3v/llama3v/model/imageprep"
 	"github.com/llama3v/llama3v/model/tokenizer"
+	"github.com/llama3v/llama3v/model/vlm"
 )
 
 // Option sets how a model is opened. An option with a value that makes no sense fails Open with
@@ -57,6 +59,7 @@ type config struct {
 	logger         *slog.Logger
 	tokenizer      tokenizer.Tokenizer
 	hub            *hub.Client // nil: as the environment says
+	projector      string      // an mmproj file
 }
 
 func newConfig(opts []Option) (*config, error) {
@@ -101,6 +104,12 @@ func WithBackend(name string) Option {
 // WithLibrary opens the backend library at path and looks nowhere else.
 func WithLibrary(path string) Option {
 	return func(c *config) error { c.library = path; return nil }
+}
+
+// WithProjector names the mmproj file that shows pictures to a GGUF text model. The default is the one
+// that lies beside it.
+func WithProjector(path string) Option {
+	return func(c *config) error { c.projector = path; return nil }
 }
 
 // WithThreads sets the processor threads of the CPU backend; 0 is one per usable core. Results do
@@ -228,13 +237,17 @@ type generateConfig struct {
 	raw       bool
 	ignoreEOS bool
 	stopIDs   []int32
+	stopTexts []string
+	sampling  sampling
 	tap       TapFunc
+
+	model *vlm.Generation // the model's own sampling, for ModelDefaults
 }
 
 const defaultMaxTokens = 256
 
-func newGenerateConfig(opts []GenerateOption) (*generateConfig, error) {
-	c := &generateConfig{maxTokens: defaultMaxTokens}
+func newGenerateConfig(opts []GenerateOption, model *vlm.Generation) (*generateConfig, error) {
+	c := &generateConfig{maxTokens: defaultMaxTokens, sampling: greedy, model: model}
 	for _, opt := range opts {
 		if err := opt(c); err != nil {
 			return nil, err
@@ -260,7 +273,7 @@ func Raw() GenerateOption {
 	return func(c *generateConfig) error { c.raw = true; return nil }
 }
 
-// IgnoreEOS goes on past the model's own end ids; StopIDs still end it.
+// IgnoreEOS goes on past the model's own end ids; StopIDs and Stop still end it.
 func IgnoreEOS() GenerateOption {
 	return func(c *generateConfig) error { c.ignoreEOS = true; return nil }
 }
@@ -268,6 +281,18 @@ func IgnoreEOS() GenerateOption {
 // StopIDs are further ids that end the answer. Their text is not part of it.
 func StopIDs(ids ...int32) GenerateOption {
 	return func(c *generateConfig) error { c.stopIDs = append(c.stopIDs, ids...); return nil }
+}
+
+// Stop ends the answer before any of the texts, wherever tokens begin and end; Answer.StopText says
+// which. Text that may be the beginning of one is held back until more decides.
+func Stop(texts ...string) GenerateOption {
+	return func(c *generateConfig) error {
+		if slices.Contains(texts, "") {
+			return fmt.Errorf("%w: %w", ErrOption, tokenizer.ErrEmptyStop)
+		}
+		c.stopTexts = append(c.stopTexts, texts...)
+		return nil
+	}
 }
 
 // TapFunc receives an intermediate result: a matrix [rows, cols] of its own memory.

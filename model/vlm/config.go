@@ -24,6 +24,7 @@ type Config struct {
 	ImageToken int32           // the id that marks a picture in a prompt, -1 without one (no table has -200, LLaVA's)
 	BOS        int32           // the id a prompt begins with, -1 without one
 	EOS        []int32         // every id that ends an answer, from all config files, sorted
+	Generation *Generation     // how the model wants to be sampled; nil without generation_config.json
 
 	names names
 	tower string // the folder of a tower that was published apart, see WithTower
@@ -82,6 +83,7 @@ func (c *Config) readEnds(fsys fs.FS, file *weights.Config) error {
 	switch {
 	case err == nil:
 		sources = append(sources, generation)
+		c.Generation = readGeneration(generation)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
