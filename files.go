@@ -21,6 +21,7 @@ type files struct {
 	config     *vlm.Config
 	checkpoint weights.Checkpoint // close it
 	gguf       *weights.GGUF      // nil for a folder of safetensors
+	prepare    []byte             // what an mmproj file says in place of preprocessor_config.json
 }
 
 // place splits a path into a file system and the file in it, "" for a folder. Names of the hub are
@@ -53,7 +54,7 @@ func openFiles(c *config, fsys fs.FS, name string) (*files, error) {
 		return nil, fmt.Errorf("%s: %w: neither a GGUF file nor a folder with config.json", name, ErrUnsupported)
 	}
 	if name != "" {
-		return openGGUF(fsys, name)
+		return openGGUF(c, fsys, name)
 	}
 	f := &files{fsys: fsys}
 	var err error
@@ -68,15 +69,47 @@ func openFiles(c *config, fsys fs.FS, name string) (*files, error) {
 	return f, err
 }
 
-func openGGUF(fsys fs.FS, name string) (*files, error) {
+// openGGUF opens a text model, and the eye that the option names or that lies beside it.
+func openGGUF(c *config, fsys fs.FS, name string) (_ *files, err error) {
 	g, err := weights.OpenGGUF(fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	f := &files{fsys: fsys, gguf: g}
+	f := &files{fsys: fsys, gguf: g, checkpoint: g}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.checkpoint.Close())
+		}
+	}()
 	if f.config, f.checkpoint, err = vlm.ReadGGUF(g); err != nil {
-		return nil, errors.Join(err, g.Close())
+		f.checkpoint = g
+		return nil, err
 	}
+	eyeFS, eyeName := fsys, ""
+	if c.projector != "" {
+		eyeFS, eyeName = os.DirFS(filepath.Dir(c.projector)), filepath.Base(c.projector)
+	} else if _, eyes, err := listGGUF(fsys); err != nil {
+		return nil, err
+	} else if len(eyes) > 1 {
+		return nil, fmt.Errorf("%w: several mmproj files beside %s; name one with WithProjector: %s", ErrUnsupported, name, strings.Join(eyes, ", "))
+	} else if len(eyes) == 1 {
+		eyeName = eyes[0]
+	}
+	if eyeName == "" {
+		return f, nil
+	}
+	eye, err := weights.OpenGGUF(eyeFS, eyeName)
+	if err != nil {
+		return nil, err
+	}
+	text := f.checkpoint
+	f.checkpoint = weights.Join(weights.Part{Checkpoint: text}, weights.Part{Checkpoint: eye})
+	shown, prepare, err := vlm.ReadEyeGGUF(eye, f.config)
+	if err != nil {
+		return nil, err
+	}
+	f.checkpoint = weights.Join(weights.Part{Checkpoint: text}, weights.Part{Checkpoint: shown})
+	f.prepare = prepare
 	return f, nil
 }
 
@@ -85,39 +118,59 @@ func findGGUF(fsys fs.FS) (string, error) {
 	if _, err := fs.Stat(fsys, "config.json"); !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
+	models, _, err := listGGUF(fsys)
+	switch {
+	case err != nil:
+		return "", err
+	case len(models) > 1:
+		return "", fmt.Errorf("%w: several models in one folder; open one of %s", ErrUnsupported, strings.Join(models, ", "))
+	case len(models) == 0:
+		return "", nil // the error about config.json says what is missing
+	}
+	return models[0], nil
+}
+
+// listGGUF lists the GGUF files in the root of fsys by what they hold: text models (the first parts
+// of split ones), and eyes.
+func listGGUF(fsys fs.FS) (models, eyes []string, err error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
-	var models []string
 	for _, e := range entries {
-		if e.IsDir() {
-			continue
+		if info, err := fs.Stat(fsys, e.Name()); err != nil || !info.Mode().IsRegular() {
+			continue // a folder, a pipe, a dangling link: no model
 		}
 		if is, err := weights.IsGGUF(fsys, e.Name()); err != nil {
-			return "", err
+			return nil, nil, err
 		} else if !is {
 			continue
 		}
 		g, err := weights.OpenGGUFFile(fsys, e.Name())
 		if err != nil {
-			return "", err
+			return nil, nil, err
 		}
-		text := !vlm.IsEyeGGUF(g) && g.FirstPart()
-		if err := g.Close(); err != nil {
-			return "", err
-		}
-		if text {
+		switch {
+		case vlm.IsEyeGGUF(g):
+			eyes = append(eyes, e.Name())
+		case g.FirstPart():
 			models = append(models, e.Name())
 		}
+		if err := g.Close(); err != nil {
+			return nil, nil, err
+		}
 	}
-	if len(models) > 1 {
-		return "", fmt.Errorf("%w: several models in one folder; open one of %s", ErrUnsupported, strings.Join(models, ", "))
+	return models, eyes, nil
+}
+
+// preprocessor is what preprocessor_config.json says, and where it stands.
+func (f *files) preprocessor() (text []byte, where string, err error) {
+	if f.prepare != nil {
+		return f.prepare, "mmproj file", nil
 	}
-	if len(models) == 0 {
-		return "", nil // the error about config.json says what is missing
-	}
-	return models[0], nil
+	const name = "preprocessor_config.json"
+	text, err = fs.ReadFile(f.fsys, name)
+	return text, name, err
 }
 
 // tokenizer reads the model's tokenizer.

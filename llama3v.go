@@ -47,6 +47,7 @@ type Model struct {
 	writing   siglip.Writing      // how texts become a text tower's ids; empty without tokenizer
 	template  *chat.Template      // nil when the model has none
 	prep      *imageprep.Config   // nil for a text model
+	frame     *vlm.Frame          // what stands in a prompt for a picture; nil without decoder
 	features  *featureCache
 
 	// The device and everything on it, one step at a time. Lock with acquire.
@@ -59,9 +60,16 @@ type Model struct {
 	closed bool
 }
 
-// Open reads the model in the folder path, or of a name hf:ORG/NAME[@REVISION][:FILE] of the hub (see
-// package hub; its files are fetched into the shared cache first): config.json, safetensors with or without an index,
-// tokenizer.json, tokenizer_config.json, preprocessor_config.json, generation_config.json.
+// Open reads a model. path is one of
+//
+//   - a folder with config.json, safetensors with or without an index, tokenizer.json,
+//     tokenizer_config.json, preprocessor_config.json, generation_config.json;
+//   - a GGUF file, or a folder with one GGUF text model; what shows it pictures, an mmproj file, lies
+//     beside it or is named by WithProjector;
+//   - hf:ORG/NAME[@REVISION][:FILE], a model of the hub, whose files are fetched into the shared cache
+//     first (package hub).
+//
+// The family is what configs and metadata say, never what a file is called.
 //
 // Errors: ErrNoBackend, ErrABIMismatch, ErrUnsupported (a model type, activation or tensor type
 // that this version does not have), ErrMissingTensor, ErrShape, ErrOutOfMemory (as *MemoryError,
@@ -169,16 +177,15 @@ func (m *Model) readText(f *files) error {
 	mc := f.config
 	var err error
 	if mc.Vision != nil {
-		data, err := fs.ReadFile(f.fsys, "preprocessor_config.json")
+		data, where, err := f.preprocessor()
 		if err != nil {
 			return err
 		}
 		if m.prep, err = imageprep.ParseConfig(data); err != nil {
-			return fmt.Errorf("preprocessor_config.json: %w", err)
+			return fmt.Errorf("%s: %w", where, err)
 		}
 		if h, w := m.prep.Size(); h != mc.Vision.ImageSize || w != mc.Vision.ImageSize {
-			return fmt.Errorf("%w: preprocessor_config.json makes pictures of %d x %d, config.json's tower takes %d x %d",
-				ErrShape, h, w, mc.Vision.ImageSize, mc.Vision.ImageSize)
+			return fmt.Errorf("%w: %s makes pictures of %d x %d, the tower takes %d x %d", ErrShape, where, h, w, mc.Vision.ImageSize, mc.Vision.ImageSize)
 		}
 	}
 	if mc.Words != nil {

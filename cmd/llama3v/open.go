@@ -20,6 +20,7 @@ type openFlags struct {
 	activations string
 	alpha       string
 	kernels     string
+	projector   string
 	threads     int
 	context     int
 	memory      int64
@@ -33,6 +34,7 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.activations, "activations", "f32", "type of activations in products: f32, bf16, int8, auto")
 	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
 	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
+	flags.StringVar(&f.projector, "projector", "", "mmproj file of a GGUF model (default: the one beside it)")
 	flags.IntVar(&f.threads, "threads", 0, "cpu threads (default: one per usable core)")
 	flags.IntVar(&f.context, "context", 0, "most positions of a conversation (default: the model's, at most 4096)")
 	flags.Int64Var(&f.memory, "memory-limit", 0, "most bytes on the device (default: what is free)")
@@ -68,6 +70,9 @@ func (f *openFlags) options() ([]llama3v.Option, error) {
 		if value < 0 {
 			return nil, usage("--%s %d: below zero", name, value)
 		}
+	}
+	if f.projector != "" {
+		opts = append(opts, llama3v.WithProjector(f.projector))
 	}
 	if f.library != "" {
 		opts = append(opts, llama3v.WithLibrary(f.library))
