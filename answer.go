@@ -12,7 +12,8 @@ type Answer struct {
 	FinishReason FinishReason
 	StopID       int32           // the id that ended it, where FinishReason is FinishStop
 	StopText     string          // the text that ended it, where FinishReason is FinishStopText
-	Seed         uint64          // that the tokens were drawn with; 0 of a greedy answer
+	Sampled      bool            // the tokens were drawn, not the likeliest each
+	Seed         uint64          // that they were drawn with
 	LogProbs     []TokenLogProbs // one per token, where they were asked for
 	Pictures     []PictureUse    // one per picture, in order
 	Backend      Backend
@@ -48,6 +49,7 @@ type LogProb struct {
 // PictureUse says how a picture of the request was used.
 type PictureUse struct {
 	Width, Height int  // upright, before resizing
+	Views         int  // that it was looked at in: the whole picture, tiles, slices
 	Tokens        int  // positions it filled
 	Cached        bool // its features came from the in-memory cache
 }

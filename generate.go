@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"strings"
 	"time"
 
-	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/ops"
-	"github.com/llama3v/llama3v/model/vlm"
 )
 
 // Ask asks one question about pictures, or about nothing but the text. It is Generate on a single
@@ -71,7 +68,7 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 	p.answer.ReusedTokens = sequence.Reused
 	choice, seed := c.sampling.choice(p.ids)
 	sequence.Choose(choice)
-	p.answer.Seed = seed
+	p.answer.Sampled, p.answer.Seed = choice.Sampling.Temperature > 0, seed
 
 	r, err := m.newReply(c, p.answer, limit)
 	if err != nil {
@@ -99,120 +96,6 @@ func (m *Model) generate(ctx context.Context, conversation Chat, opts []Generate
 			return err
 		}
 	}
-}
-
-// prompt is a request ready for the decoder.
-type prompt struct {
-	ids    []int32      // Slot where a picture's row goes
-	rows   [][]float32  // one picture's rows [tokens, dim] after another, in slot order
-	seen   []llama.Rows // what rows are
-	answer *Answer
-}
-
-// known is the prompt as the cache tells prompts apart; nil where nothing of it is to be reused.
-func (m *Model) known(p *prompt, c *generateConfig) *llama.Text {
-	if m.config.freshPrefix || c.tap != nil { // a tap wants to see the prompt run
-		return nil
-	}
-	return &llama.Text{IDs: p.ids, Pictures: p.seen}
-}
-
-// prompt renders the conversation, looks at its pictures, and puts their positions in place.
-func (m *Model) prompt(ctx context.Context, conversation Chat, c *generateConfig) (*prompt, error) {
-	if m.runner == nil {
-		return nil, fmt.Errorf("%w: the model has no decoder", ErrUnsupported)
-	}
-	if conversation.silent() {
-		return nil, ErrEmptyPrompt
-	}
-	messages, pictures := conversation.split()
-	if len(pictures) > 0 && m.model.Projector == nil {
-		return nil, fmt.Errorf("%w: %d pictures for a model that reads text only", ErrUnsupported, len(pictures))
-	}
-	tokens, err := m.render(messages, c.raw)
-	if err != nil {
-		return nil, err
-	}
-	slots := 0
-	for _, t := range tokens {
-		if t == chat.ImageSlot {
-			slots++
-		}
-	}
-	if slots != len(pictures) {
-		return nil, fmt.Errorf("%w: %d pictures, the prompt has %d slots", ErrPictureCount, len(pictures), slots)
-	}
-	pictured := slots * m.model.PictureTokens()
-	if need, room := len(tokens)-slots+pictured, m.runner.Context(); need >= room {
-		return nil, fmt.Errorf("%w: the prompt needs %d positions (%d of them for pictures) and one for the answer, the context has %d",
-			ErrContextFull, need, pictured, room)
-	}
-	p := &prompt{answer: &Answer{Backend: m.backend}}
-	var seen []seenPicture
-	if len(pictures) > 0 {
-		cache := m.features
-		if c.tap != nil {
-			cache = newFeatureCache(0) // a tap wants to see the encoding run
-		}
-		seen, p.answer.Timings, err = m.look(ctx, cache, pictures, "projected", func(s *ops.Stream, pixels []float32) (*vlm.Seen, error) {
-			s.SetTap(c.tap)
-			defer s.SetTap(nil)
-			return m.eye.Project(s, pixels)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	p.answer.Timings.Load = m.loadTime
-	for _, t := range tokens {
-		if t != chat.ImageSlot {
-			p.ids = append(p.ids, t)
-			continue
-		}
-		picture := seen[len(p.rows)]
-		p.rows = append(p.rows, picture.features.data)
-		p.seen = append(p.seen, llama.Rows{Identity: picture.key, Count: picture.features.tokens})
-		for range picture.features.tokens {
-			p.ids = append(p.ids, llama.Slot)
-		}
-		p.answer.ImageTokens += picture.features.tokens
-		p.answer.Pictures = append(p.answer.Pictures, picture.use)
-	}
-	p.answer.PromptTokens = len(p.ids)
-	return p, nil
-}
-
-// render turns messages into ids, with chat.ImageSlot where a picture goes.
-func (m *Model) render(messages []chat.Message, raw bool) ([]int32, error) {
-	if raw {
-		return m.renderRaw(messages)
-	}
-	if m.template == nil {
-		return nil, fmt.Errorf("%w: the model has no chat template; only raw prompts work", ErrUnsupported)
-	}
-	rendered, err := m.template.Render(messages, chat.Options{AddGenerationPrompt: true})
-	if err != nil {
-		return nil, err
-	}
-	return rendered.Encode(m.tokenizer)
-}
-
-func (m *Model) renderRaw(messages []chat.Message) ([]int32, error) {
-	var ids []int32
-	if bos := m.model.Config.BOS; bos >= 0 {
-		ids = append(ids, bos)
-	}
-	var text strings.Builder
-	for _, message := range messages {
-		for _, part := range message.Parts {
-			if part.Image {
-				ids = append(ids, chat.ImageSlot)
-			}
-			text.WriteString(part.Text)
-		}
-	}
-	encoded, err := m.tokenizer.Encode(text.String())
-	return append(ids, encoded...), err
 }
 
 // prefill runs what the sequence lacks of the prompt through the decoder in steps, and gives the first

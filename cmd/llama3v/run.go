@@ -25,7 +25,8 @@ type runFlags struct {
 	json      bool
 	raw       bool
 	ignoreEOS bool
-	maxTokens int
+	defaults  bool
+	sampling  func() sampling
 }
 
 func newRun() *cobra.Command {
@@ -37,8 +38,11 @@ func newRun() *cobra.Command {
   llama3v run testdata/demo --batch questions.jsonl`,
 		Args: atLeast(1, "run wants a model folder, pictures and -p TEXT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.maxTokens < 1 {
-				return usage("--max-tokens %d: at least 1", f.maxTokens)
+			if n := f.sampling().MaxTokens; n != nil && *n < 1 {
+				return usage("--max-tokens %d: at least 1", *n)
+			}
+			if f.batch == "" && !f.json && f.sampling().LogProbs != nil {
+				return usage("--logprobs wants --json or --batch")
 			}
 			if f.batch != "" {
 				if len(args) > 1 || cmd.Flags().Changed("prompt") {
@@ -60,12 +64,18 @@ func newRun() *cobra.Command {
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 	flags.BoolVar(&f.raw, "raw", false, "take the text as it is, without chat template")
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on past the model's end ids")
-	flags.IntVar(&f.maxTokens, "max-tokens", 256, "most tokens of an answer")
+	flags.BoolVar(&f.defaults, "model-defaults", false, "sample as the model's generation_config.json says; other flags change single settings")
+	f.sampling = addSampling(cmd)
 	return cmd
 }
 
-func (f *runFlags) generateOptions() []llama3v.GenerateOption {
-	opts := []llama3v.GenerateOption{llama3v.MaxTokens(f.maxTokens)}
+// generateOptions are those of the flags, then those of a batch line, which win.
+func (f *runFlags) generateOptions(line sampling) []llama3v.GenerateOption {
+	var opts []llama3v.GenerateOption
+	if f.defaults {
+		opts = append(opts, llama3v.ModelDefaults()) // first: single settings change it
+	}
+	opts = append(append(opts, f.sampling().options()...), line.options()...)
 	if f.raw {
 		opts = append(opts, llama3v.Raw())
 	}
@@ -94,14 +104,14 @@ func (f *runFlags) run(ctx context.Context, model string, paths []string, out io
 	}
 	defer m.Close()
 	if f.json {
-		answer, err := f.answer(ctx, m, f.prompt, paths)
+		answer, err := f.answer(ctx, m, f.prompt, paths, sampling{})
 		if err != nil {
 			return err
 		}
 		return json.NewEncoder(out).Encode(newAnswerJSON(answer))
 	}
 	waiting := progress("looking")
-	for token, err := range m.Generate(ctx, f.chat(f.prompt, paths), f.generateOptions()...) {
+	for token, err := range m.Generate(ctx, f.chat(f.prompt, paths), f.generateOptions(sampling{})...) {
 		waiting()
 		waiting = func() {}
 		if err != nil {
@@ -116,10 +126,10 @@ func (f *runFlags) run(ctx context.Context, model string, paths []string, out io
 }
 
 // answer collects one answer.
-func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, prompt string, paths []string) (*llama3v.Answer, error) {
+func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, prompt string, paths []string, line sampling) (*llama3v.Answer, error) {
 	defer progress("looking")()
 	var answer *llama3v.Answer
-	for token, err := range m.Generate(ctx, f.chat(prompt, paths), f.generateOptions()...) {
+	for token, err := range m.Generate(ctx, f.chat(prompt, paths), f.generateOptions(line)...) {
 		if err != nil {
 			return nil, err
 		}
@@ -133,6 +143,7 @@ func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, prompt string, 
 type batchLine struct {
 	Pictures []string `json:"pictures"`
 	Prompt   *string  `json:"prompt"`
+	sampling          // beside or instead of what the flags say
 }
 
 type batchError struct {
@@ -237,20 +248,24 @@ func (f *runFlags) batchAnswer(ctx context.Context, m *llama3v.Model, data []byt
 	if line.Prompt == nil {
 		return nil, errors.New(`no "prompt"`)
 	}
-	return f.answer(ctx, m, *line.Prompt, line.Pictures)
+	return f.answer(ctx, m, *line.Prompt, line.Pictures, line.sampling)
 }
 
 // answerJSON is an Answer as commands print it; times in seconds.
 type answerJSON struct {
-	Answer       string      `json:"answer"`
-	TokenIDs     []int32     `json:"token_ids"`
-	PromptTokens int         `json:"prompt_tokens"`
-	ImageTokens  int         `json:"image_tokens"`
-	ReusedTokens int         `json:"reused_tokens"` // of the prompt, taken from an earlier one
-	FinishReason string      `json:"finish_reason"`
-	Cached       []bool      `json:"cached"` // per picture: its features were there already
-	Backend      backendJSON `json:"backend"`
-	Timings      timingsJSON `json:"timings"`
+	Answer       string         `json:"answer"`
+	TokenIDs     []int32        `json:"token_ids"`
+	PromptTokens int            `json:"prompt_tokens"`
+	ImageTokens  int            `json:"image_tokens"`
+	ReusedTokens int            `json:"reused_tokens"` // of the prompt, taken from an earlier one
+	FinishReason string         `json:"finish_reason"`
+	StopID       *int32         `json:"stop_id,omitempty"`
+	StopText     string         `json:"stop_text,omitempty"`
+	Seed         *uint64        `json:"seed,omitempty"`     // of a drawn answer
+	LogProbs     []logProbsJSON `json:"logprobs,omitempty"` // per token
+	Cached       []bool         `json:"cached"`             // per picture: its features were there already
+	Backend      backendJSON    `json:"backend"`
+	Timings      timingsJSON    `json:"timings"`
 }
 
 type backendJSON struct {
@@ -281,14 +296,21 @@ func newAnswerJSON(a *llama3v.Answer) *answerJSON {
 	for i, p := range a.Pictures {
 		cached[i] = p.Cached
 	}
-	return &answerJSON{
+	object := &answerJSON{
 		Answer: a.Text, TokenIDs: a.TokenIDs, PromptTokens: a.PromptTokens, ImageTokens: a.ImageTokens,
 		ReusedTokens: a.ReusedTokens,
-		FinishReason: string(a.FinishReason), Cached: cached, Backend: newBackendJSON(a.Backend),
+		FinishReason: string(a.FinishReason), StopText: a.StopText, LogProbs: newLogProbsJSON(a.LogProbs), Cached: cached, Backend: newBackendJSON(a.Backend),
 		Timings: timingsJSON{
 			Load: seconds(a.Timings.Load), Preprocess: seconds(a.Timings.Preprocess), Encode: seconds(a.Timings.Encode),
 			Project: seconds(a.Timings.Project), Prefill: seconds(a.Timings.Prefill), Decode: seconds(a.Timings.Decode),
 			DecodeTokensPerSecond: a.Timings.DecodeRate(),
 		},
 	}
+	if a.FinishReason == llama3v.FinishStop {
+		object.StopID = &a.StopID
+	}
+	if a.Sampled {
+		object.Seed = &a.Seed
+	}
+	return object
 }
