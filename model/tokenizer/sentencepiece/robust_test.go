@@ -176,7 +176,7 @@ func TestMalformedModels(t *testing.T) {
 		{"a type that is none", append(bytes.Clone(good), pieceOf("b", one, 7)...), tokenizer.ErrFormat, "type 7"},
 		{"a second unknown token", append(bytes.Clone(good), pieceOf("b", one, 2)...), tokenizer.ErrFormat, "second"},
 		{"no unknown token", pieceOf("a", one, 1), tokenizer.ErrFormat, "no unknown"},
-		{"byte fallback without the bytes", append(bytes.Clone(good), field(2, number(35, 1))...), tokenizer.ErrFormat, "0 of 256"},
+		{"byte fallback with neither bytes nor an unknown token", append(pieceOf("a", one, 1), field(2, number(35, 1))...), tokenizer.ErrFormat, "0 of 256"},
 		{"a byte that is none", append(bytes.Clone(good), pieceOf("<0xGG>", one, 6)...), tokenizer.ErrFormat, "byte's spelling"},
 		{"a word model", append(bytes.Clone(good), field(2, number(3, 3))...), tokenizer.ErrUnsupported, "model_type"},
 		{"spaces behind words", append(bytes.Clone(good), field(2, number(24, 1))...), tokenizer.ErrUnsupported, "suffix"},
@@ -376,6 +376,20 @@ func TestJSONSteps(t *testing.T) {
 			require.Equal(t, tc.want, got)
 		})
 	}
+}
+
+// Gemma's own tokenizer.json lacks one byte's token; a character that needs it is unknown.
+func TestAByteWithoutAToken(t *testing.T) {
+	data, err := os.ReadFile("testdata/gemma/tokenizer.json")
+	require.NoError(t, err)
+	tok, err := sentencepiece.ParseJSON(bytes.Replace(data, []byte(`"<0x98>"`), []byte(`"98"`), 1))
+	require.NoError(t, err)
+	whole, err := load(t, "gemma", "tokenizer.json").Encode("☃a") // e2 98 83
+	require.NoError(t, err)
+	require.Len(t, whole, 4)
+	ids, err := tok.Encode("☃☃a")
+	require.NoError(t, err)
+	require.Equal(t, []int32{3, whole[3]}, ids)
 }
 
 func TestLoadTakesTheFirstFileThereIs(t *testing.T) {

@@ -57,7 +57,7 @@ type Tokenizer struct {
 	pieces  []piece
 	ids     map[string]int32 // of all pieces
 	unknown int32            // -1: there is none
-	byteID  []int32          // of every byte value; nil without byte fallback
+	byteID  []int32          // of every byte value, -1 without; nil without byte fallback
 	prefix  bool             // a text gets a space in front, which Decode takes off
 
 	literals *tokenizer.Matcher // found in a text before anything else is done to it; nil without
@@ -107,7 +107,7 @@ func (t *Tokenizer) encodePlain(text string, out []int32) []int32 {
 				out, wasUnknown = append(out, id), false
 				return
 			}
-			if t.byteID != nil {
+			if t.spells(text) {
 				for i := range len(text) {
 					out = append(out, t.byteID[text[i]])
 				}
@@ -118,6 +118,19 @@ func (t *Tokenizer) encodePlain(text string, out []int32) []int32 {
 		})
 	})
 	return out
+}
+
+// spells says whether every byte of text has a token.
+func (t *Tokenizer) spells(text string) bool {
+	if t.byteID == nil {
+		return false
+	}
+	for i := range len(text) {
+		if t.byteID[text[i]] < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // VocabSize is one more than the largest id.

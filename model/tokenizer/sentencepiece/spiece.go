@@ -150,7 +150,7 @@ func (r *reader) index(t *Tokenizer, byteFallback bool) error {
 		return r.malformed("pieces", "none")
 	}
 	t.ids, t.unknown = make(map[string]int32, len(t.pieces)), -1
-	bytes, found := make([]int32, 256), 0
+	bytes, found := slices.Repeat([]int32{-1}, 256), 0
 	for i, p := range t.pieces {
 		where := sprintf("pieces[%d]", i)
 		_, twice := t.ids[p.text]
@@ -183,12 +183,12 @@ func (r *reader) index(t *Tokenizer, byteFallback bool) error {
 		}
 	}
 	if byteFallback {
-		if found != 256 { // no text stands twice, so each byte has its own
-			return r.malformed("pieces", "byte fallback with %d of 256 bytes", found)
-		}
 		t.byteID = bytes
-	} else if t.unknown < 0 {
-		return r.malformed("pieces", "no unknown token")
+	}
+	// No text stands twice, so each byte that is there has a piece of its own. Gemma's tokenizer.json has
+	// 255, with a tab in the place of the tab's byte.
+	if t.unknown < 0 && found < 256 {
+		return r.malformed("pieces", "no unknown token, and %d of 256 bytes to fall back on", found)
 	}
 	return nil
 }
