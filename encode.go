@@ -41,7 +41,9 @@ func Pooled() EncodeOption {
 
 // EncodeImages gives the tower's features of pictures: float32 [pictures, patches, dim], or
 // [pictures, dim] with Pooled. The rows of a picture do not depend on the others. Features of
-// pictures seen before come from the cache.
+// pictures seen before come from the cache. In families that cut pictures, the first dimension counts
+// tiles or slices, those of one picture after another, in prompt order; where slices differ in their
+// number of patches, the error is ErrShape.
 //
 // Errors: ErrUnsupported (no vision tower, no head), ErrShape (layer), the ErrPicture kinds,
 // ErrNotFinite, ErrClosed, ctx's error.
@@ -65,95 +67,140 @@ func (m *Model) EncodeImages(ctx context.Context, pictures []Picture, opts ...En
 	if f.Pooled && m.model.Tower.Head == nil {
 		return nil, fmt.Errorf("encode images: %w: pooled output: the checkpoint has no pooling head", ErrUnsupported)
 	}
-	seen, _, err := m.look(ctx, m.features, pictures, name, func(s *ops.Stream, pixels []float32) (*vlm.Seen, error) {
-		return m.eye.Features(s, pixels, f)
+	var times Timings
+	sights, err := m.decode(ctx, pictures, name, &times)
+	if err != nil {
+		return nil, fmt.Errorf("encode images: %w", ended(ctx, err))
+	}
+	seen, err := m.look(ctx, m.features, sights, &times, func(s *ops.Stream, views []siglip.View) (*vlm.Seen, error) {
+		return m.eye.ViewFeatures(s, views, f)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode images: %w", ended(ctx, err))
 	}
-	first := seen[0].features
+	first, views := seen[0].features, 0
 	data := make([]float32, 0, len(seen)*len(first.data))
-	for _, one := range seen {
+	for i, one := range seen {
+		for _, rows := range one.features.views {
+			if rows != first.views[0] {
+				return nil, fmt.Errorf("encode images: %w: picture %d has a view of %d patches, the first has %d; ask for pictures of one shape",
+					ErrShape, i+1, rows, first.views[0])
+			}
+			views++
+		}
 		data = append(data, one.features.data...)
 	}
-	shape := tensor.Shape{len(seen), first.tokens, first.dim}
+	shape := tensor.Shape{views, first.views[0], first.dim}
 	if f.Pooled {
-		shape = tensor.Shape{len(seen), first.dim}
+		shape = tensor.Shape{views, first.dim}
 	}
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data)), nil
 }
 
+// sight is a decoded picture.
+type sight struct {
+	picture *imageprep.Picture
+	key     string // everything that the features depend on within this model
+}
+
 // seenPicture is a picture with what the tower (and projector) made of it.
 type seenPicture struct {
-	key      string // everything that the features depend on within this model
+	key      string // that of its sight
 	features *features
 	use      PictureUse
 }
 
-// look decodes pictures on all cores, then takes the features of each from cache or computes
-// them in batches with run. output names what run computes, as part of the key.
-func (m *Model) look(ctx context.Context, cache *featureCache, pictures []Picture, output string,
-	run func(s *ops.Stream, pixels []float32) (*vlm.Seen, error)) ([]seenPicture, Timings, error) {
-	var times Timings
+// eyeFunc runs views through the tower and what comes behind it.
+type eyeFunc func(s *ops.Stream, views []siglip.View) (*vlm.Seen, error)
+
+// decode turns pictures into upright pixels, on all cores. output names what is to be made of them, as
+// part of the key.
+func (m *Model) decode(ctx context.Context, pictures []Picture, output string, times *Timings) ([]sight, error) {
 	start := time.Now()
-	decoded, keys, err := m.decode(ctx, pictures, output)
-	if err != nil {
-		return nil, times, err
-	}
-	times.Preprocess = time.Since(start)
-
-	compute := func(indices []int) ([]*features, error) {
-		start := time.Now()
-		pixels := make([][]float32, len(indices))
-		err := parallel(ctx, len(indices), func(i int) (err error) {
-			pixels[i], _, err = m.prep.Tensor(decoded[indices[i]])
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		times.Preprocess += time.Since(start)
-		return m.encode(ctx, pixels, &times, run)
-	}
-	found, hit, err := cache.get(ctx, keys, compute)
-	if err != nil {
-		return nil, times, err
-	}
-	seen := make([]seenPicture, len(pictures))
-	for i, f := range found {
-		seen[i] = seenPicture{keys[i], f, PictureUse{Width: decoded[i].Width, Height: decoded[i].Height, Tokens: f.tokens, Cached: hit[i]}}
-	}
-	return seen, times, nil
-}
-
-// decode turns pictures into upright pixels, and gives the cache key of each: everything that the
-// features depend on within this model.
-func (m *Model) decode(ctx context.Context, pictures []Picture, output string) ([]*imageprep.Picture, []string, error) {
 	opts := imageprep.DecodeOptions{Alpha: m.config.alpha, MaxPixels: m.config.maxPixels, MaxBytes: m.config.maxBytes}
-	decoded, keys := make([]*imageprep.Picture, len(pictures)), make([]string, len(pictures))
-	err := parallel(ctx, len(pictures), func(i int) (err error) {
-		if decoded[i], err = pictures[i].decode(i, opts); err == nil {
-			keys[i] = fmt.Sprintf("%x|%s|%s", decoded[i].Digest(), m.prep.Key(), output)
+	sights := make([]sight, len(pictures))
+	err := parallel(ctx, len(pictures), func(i int) error {
+		p, err := pictures[i].decode(i, opts)
+		if err == nil {
+			sights[i] = sight{p, fmt.Sprintf("%x|%s|%s", p.Digest(), m.prep.Key(), output)}
 		}
 		return err
 	})
-	return decoded, keys, err
+	times.Preprocess += time.Since(start)
+	return sights, err
 }
 
-// encode runs pixels through the device, as many pictures at once as the workspaces hold.
-func (m *Model) encode(ctx context.Context, pixels [][]float32, times *Timings,
-	run func(s *ops.Stream, pixels []float32) (*vlm.Seen, error)) ([]*features, error) {
-	var all []*features
-	for len(pixels) > 0 {
-		n := min(len(pixels), m.eye.Pictures())
-		var batch []float32
-		for _, p := range pixels[:n] {
-			batch = append(batch, p...)
+// look takes the features of each picture from cache, or computes them in batches with run.
+func (m *Model) look(ctx context.Context, cache *featureCache, sights []sight, times *Timings, run eyeFunc) ([]seenPicture, error) {
+	keys := make([]string, len(sights))
+	for i, s := range sights {
+		keys[i] = s.key
+	}
+	found, hit, err := cache.get(ctx, keys, func(indices []int) (all []*features, err error) {
+		for len(indices) > 0 {
+			n := m.together(sights, indices)
+			batch, err := m.encode(ctx, sights, indices[:n], times, run)
+			if err != nil {
+				return nil, err
+			}
+			all, indices = append(all, batch...), indices[n:]
 		}
-		pixels = pixels[n:]
+		return all, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	seen := make([]seenPicture, len(sights))
+	for i, f := range found {
+		use := PictureUse{Width: sights[i].picture.Width, Height: sights[i].picture.Height, Views: len(f.views), Tokens: f.tokens, Cached: hit[i]}
+		seen[i] = seenPicture{keys[i], f, use}
+	}
+	return seen, nil
+}
+
+// together is how many of the pictures fill the workspaces, one at least: pixels of more would only lie
+// around.
+func (m *Model) together(sights []sight, indices []int) int {
+	n, views := 0, 0
+	for _, i := range indices {
+		views += m.prep.Grid(sights[i].picture.Width, sights[i].picture.Height).Views()
+		if n > 0 && views > m.eye.Pictures() {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// encode makes the views of pictures and runs them through the device, as many at once as the workspaces
+// hold.
+func (m *Model) encode(ctx context.Context, sights []sight, indices []int, times *Timings, run eyeFunc) ([]*features, error) {
+	start := time.Now()
+	made := make([]*imageprep.Views, len(indices))
+	err := parallel(ctx, len(indices), func(i int) (err error) {
+		made[i], err = m.prep.Views(sights[indices[i]].picture)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	times.Preprocess += time.Since(start)
+
+	all := make([]*features, len(indices))
+	var views []siglip.View
+	var owner []int // of each view: the picture's place in all
+	for i, v := range made {
+		all[i] = &features{}
+		for _, view := range v.Views {
+			views = append(views, siglip.View{Pixels: view.Pixels, Height: view.Height, Width: view.Width})
+			owner = append(owner, i)
+		}
+	}
+	for len(views) > 0 {
+		n := min(len(views), m.eye.Pictures())
 		var seen *vlm.Seen
 		err := m.step(ctx, func(s *ops.Stream) (err error) {
-			seen, err = run(s, batch)
+			seen, err = run(s, views[:n])
 			return err
 		})
 		if err != nil {
@@ -161,10 +208,13 @@ func (m *Model) encode(ctx context.Context, pixels [][]float32, times *Timings,
 		}
 		times.Encode += seconds(seen.Encode)
 		times.Project += seconds(seen.Project)
-		size := len(seen.Data) / n
-		for i := range n {
-			all = append(all, &features{data: seen.Data[i*size : (i+1)*size : (i+1)*size], tokens: seen.Tokens, dim: seen.Dim})
+		data := seen.Data
+		for i, rows := range seen.Rows {
+			size := rows * seen.Dim
+			all[owner[i]].add(data[:size], rows, seen.Dim)
+			data = data[size:]
 		}
+		views, owner = views[n:], owner[n:]
 	}
 	return all, nil
 }

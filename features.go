@@ -6,10 +6,17 @@ import (
 	"sync"
 )
 
-// features are the rows [tokens, dim] that a picture became.
+// features are the rows [tokens, dim] that a picture became, those of one view after another.
 type features struct {
 	data        []float32
 	tokens, dim int
+	views       []int // rows of each; nil for what is no picture
+}
+
+// add appends the rows of a view.
+func (f *features) add(data []float32, rows, dim int) {
+	f.data = append(f.data, data...)
+	f.tokens, f.dim, f.views = f.tokens+rows, dim, append(f.views, rows)
 }
 
 func (f *features) bytes() int64 { return int64(len(f.data))*4 + 128 }

@@ -414,9 +414,9 @@ func TestFeatureKeys(t *testing.T) {
 		return img
 	}
 	key := func(m *Model, p Picture, output string) string {
-		_, keys, err := m.decode(context.Background(), []Picture{p}, output)
+		sights, err := m.decode(context.Background(), []Picture{p}, output, &Timings{})
 		require.NoError(t, err)
-		return keys[0]
+		return sights[0].key
 	}
 	base := key(white, Image(stripe(30, 150)), "projected")
 	require.Equal(t, base, key(white, Image(stripe(30, 150)), "projected"))

@@ -184,7 +184,7 @@ func (m *Model) readText(f *files) error {
 		if m.prep, err = imageprep.ParseConfig(data); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
-		if h, w := m.prep.Size(); h != mc.Vision.ImageSize || w != mc.Vision.ImageSize {
+		if h, w := m.prep.Size(); m.prep.Slices == nil && (h != mc.Vision.ImageSize || w != mc.Vision.ImageSize) {
 			return fmt.Errorf("%w: %s makes pictures of %d x %d, the tower takes %d x %d", ErrShape, where, h, w, mc.Vision.ImageSize, mc.Vision.ImageSize)
 		}
 	}
@@ -202,6 +202,9 @@ func (m *Model) readText(f *files) error {
 	}
 	if n := m.tokenizer.VocabSize(); n > mc.Text.Vocab {
 		return fmt.Errorf("%w: the tokenizer has ids up to %d, the embedding table has %d rows", ErrShape, n-1, mc.Text.Vocab)
+	}
+	if m.frame, err = vlm.NewFrame(mc, m.tokenizer); err != nil {
+		return err
 	}
 	m.template, err = f.template(m.tokenizer)
 	if errors.Is(err, chat.ErrNoTemplate) {
