@@ -22,9 +22,12 @@ constexpr int64_t kLarge = int64_t{4} << 20;  // from here on blocks are mapped 
 
 int64_t round_up(int64_t bytes, int64_t to) { return (bytes + to - 1) / to * to; }
 
-// A mapping whose start is a multiple of kHugePage: what is mapped too much goes back.
+int64_t whole_pages(int64_t bytes) { return round_up(bytes, sysconf(_SC_PAGESIZE)); }
+
+// A mapping whose start is a multiple of kHugePage: what is mapped too much goes back. Its end is not
+// one: the last huge page of each block, mostly unused, would take more than the plan says.
 char* map_large(int64_t bytes) {
-  const int64_t size = round_up(bytes, kHugePage), mapped = size + kHugePage;
+  const int64_t size = whole_pages(bytes), mapped = size + kHugePage;
   void* p = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return nullptr;
@@ -54,7 +57,7 @@ char* allocate(int64_t bytes) {
 void release(char* data, int64_t bytes) {
   if (data == nullptr) return;
   if (bytes >= kLarge)
-    munmap(data, static_cast<size_t>(round_up(bytes, kHugePage)));
+    munmap(data, static_cast<size_t>(whole_pages(bytes)));
   else
     std::free(data);
 }
