@@ -95,6 +95,10 @@ func printInspect(out io.Writer, d *llama3v.Description, all bool) error {
 			fmt.Fprintf(&b, "vision      %d px, patch %d (%d patches), width %d, %d layers, %d heads of %d, mlp %d\n",
 				v.ImageSize, v.Patch, v.Patches(), v.Dim, v.Layers, v.Heads, v.Dim/v.Heads, v.Hidden)
 		}
+		if w := c.Words; w != nil && (d.Plan == nil || d.Plan.Text > 0) { // a config may speak of a tower that is not there
+			fmt.Fprintf(&b, "text        %d tokens of %d, width %d, %d layers, %d heads of %d, mlp %d; tokenizer %d ids\n",
+				w.Length, w.Vocab, w.Dim, w.Layers, w.Heads, w.Dim/w.Heads, w.Hidden, d.Vocabulary)
+		}
 		if p := c.Projector; p != nil {
 			fmt.Fprintf(&b, "projector   %s, on vision layer %d\n", p, c.Features.Layer)
 		}

@@ -104,6 +104,21 @@ func TestEmbedTexts(t *testing.T) {
 	require.Len(t, read("features"), 144)
 }
 
+func TestTokenizeAndInspectSigLIP(t *testing.T) {
+	model := siglipFolder(t)
+	code, out, errText := runLine(t, "tokenize", model, golden.Words(96, 3), "--json")
+	require.Equal(t, 0, code, errText)
+	require.JSONEq(t, `{"ids":[96,3],"pieces":["`+golden.Words(96)+`","`+golden.Words(3)+`"]}`, out)
+	code, out, errText = runLine(t, "inspect", model)
+	require.Equal(t, 0, code, errText)
+	require.Contains(t, out, "text        16 tokens of 97, width 144, 2 layers, 2 heads of 72, mlp 131; tokenizer 97 ids")
+
+	require.NoError(t, os.WriteFile(filepath.Join(model, "spiece.model"), []byte{8}, 0o600))
+	code, _, errText = runLine(t, "tokenize", model, "a")
+	require.Equal(t, 1, code)
+	require.Contains(t, errText, "spiece.model")
+}
+
 func TestSigLIPCommandsRefuse(t *testing.T) {
 	for _, tc := range []struct {
 		name string

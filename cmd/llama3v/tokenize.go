@@ -2,13 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/tokenizer"
+	"github.com/llama3v/llama3v/model/tokenizer/sentencepiece"
 )
 
 func newTokenize() *cobra.Command {
@@ -24,7 +27,7 @@ func newTokenize() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fsys := os.DirFS(args[0])
-			t, err := tokenizer.Load(fsys)
+			t, err := loadTokenizer(fsys)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -66,4 +69,23 @@ func newTokenize() *cobra.Command {
 	cmd.Flags().BoolVar(&asChat, "chat", false, "render TEXT as a user's turn with the model's chat template")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
+}
+
+// loadTokenizer reads a folder's tokenizer, a decoder's or a text tower's.
+func loadTokenizer(fsys fs.FS) (tokenizer.Tokenizer, error) {
+	t, err := tokenizer.Load(fsys)
+	if err == nil {
+		return t, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, tokenizer.ErrUnsupported) {
+		return nil, err
+	}
+	s, other := sentencepiece.Load(fsys)
+	switch {
+	case other == nil:
+		return s, nil
+	case errors.Is(other, fs.ErrNotExist), errors.Is(other, tokenizer.ErrUnsupported):
+		return nil, err
+	}
+	return nil, other
 }
