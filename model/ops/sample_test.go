@@ -37,15 +37,10 @@ func (d *device) settings(list ...ops.Sampling) *ops.Tensor {
 
 // drawn requires an id that the reference draws too, or next to a border that the number drawn is so
 // close to that rounding decides.
-func drawn(t *testing.T, x []float32, p ops.Sampling, position int, id int32) {
+func drawn(t *testing.T, probabilities []float64, p ops.Sampling, position int, id int32) {
 	t.Helper()
 	const rounding = 1e-6
-	if p.Temperature == 0 {
-		require.Equal(t, reference.TopK(x, len(x), 1)[0], id)
-		return
-	}
-	probabilities, u := reference.Probabilities(x, p), reference.Uniform01(p.Seed, position)
-	below := 0.0
+	u, below := reference.Uniform01(p.Seed, position), 0.0
 	for _, v := range probabilities[:id] {
 		below += v
 	}
@@ -233,17 +228,17 @@ func TestSampleWide(t *testing.T) {
 		{Temperature: 1, TopK: 257, TopP: 1}, {Temperature: 1, TopK: 100_000, TopP: 0.5}, {Temperature: 1, TopP: 0.9},
 		{Temperature: 1, TopP: 0.01}, {Temperature: 1, TopP: 0.9999}, {Temperature: 1, TopP: 1, MinP: 0.5}, {},
 	}
-	each(t, func(t *testing.T, d *device) {
-		for _, r := range rows {
-			for i, p := range settings {
-				if d.scalar() && i > 4 {
-					continue // TestSampleSets holds the scalar set to the others' ids
-				}
+	for _, r := range rows {
+		for i, p := range settings {
+			t.Run(fmt.Sprintf("%s, %+v", r.name, p), func(t *testing.T) {
 				p.Seed = uint64(i)
-				drawn(t, r.x, p, 11, d.draws(r.x, cols, []ops.Sampling{p}, 11)[0])
-			}
+				probabilities := reference.Probabilities(r.x, p)
+				each(t, func(t *testing.T, d *device) {
+					drawn(t, probabilities, p, 11, d.draws(r.x, cols, []ops.Sampling{p}, 11)[0])
+				})
+			})
 		}
-	})
+	}
 }
 
 // TestSampleTemperature (P58): zero takes the largest, the lowest among equals, and reads nothing else;
@@ -383,11 +378,15 @@ func mixed(rows int) []ops.Sampling {
 func TestSampleInvariant(t *testing.T) {
 	const cols, rows = 5003, 64
 	x, settings, positions := reference.Uniform(1, rows*cols), mixed(rows), ops.Multiples(rows, 3)
+	var probabilities [][]float64
+	for row, p := range settings {
+		probabilities = append(probabilities, reference.Probabilities(rowsOf(x, cols, row, 1), p))
+	}
 	eachTarget(t, func(t *testing.T, g target) {
 		invariant(t, g, func(d *device, first, n int) []float32 {
 			out := make([]float32, n)
 			for i, id := range d.draws(rowsOf(x, cols, first, n), cols, settings[first:first+n], positions[first:first+n]...) {
-				drawn(t, rowsOf(x, cols, first+i, 1), settings[first+i], int(positions[first+i]), id)
+				drawn(t, probabilities[first+i], settings[first+i], int(positions[first+i]), id)
 				out[i] = float32(id)
 			}
 			return out
