@@ -2,11 +2,13 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
 // Vocabulary is a tokenizer as GGUF files hold it: lists, and the name of a splitting rule.
 type Vocabulary struct {
+	File   string   // where it is from, for errors
 	Pre    string   // the rule's name: "llama-bpe" or "smollm"
 	Tokens []string // by id, in byte-level spelling but for control and user-defined ones
 	Types  []int64  // of each token, TokenNormal and so on
@@ -45,6 +47,27 @@ func quoted(s string) string {
 // tokenizer.json that the list came from. Errors: UnsupportedError for a splitting rule that is not
 // known, FormatError for lists that do not fit together.
 func FromVocabulary(v Vocabulary) (*BPE, error) {
+	t, err := fromVocabulary(v)
+	if err != nil {
+		return nil, inFile(err, v.File)
+	}
+	return t, nil
+}
+
+// inFile names the file that an error of this package is about.
+func inFile(err error, file string) error {
+	var format *FormatError
+	var rule *UnsupportedError
+	switch {
+	case errors.As(err, &format):
+		format.File = file
+	case errors.As(err, &rule):
+		rule.File = file
+	}
+	return err
+}
+
+func fromVocabulary(v Vocabulary) (*BPE, error) {
 	rule, ok := vocabularyRules[v.Pre]
 	if !ok {
 		return nil, unsupported("pre", "the splitting rule %q; llama-bpe and smollm are known", v.Pre)

@@ -154,7 +154,7 @@ func ReadGGUFTokenizer(g *weights.GGUF, c *Config) (*tokenizer.BPE, error) {
 	m := g.Metadata()
 	file := m.Config()
 	file.Enum("tokenizer.ggml.model", "gpt2")
-	v := tokenizer.Vocabulary{Pre: file.String("tokenizer.ggml.pre")}
+	v := tokenizer.Vocabulary{File: g.Files()[0], Pre: file.String("tokenizer.ggml.pre")}
 	if err := file.Err(); err != nil {
 		return nil, err
 	}
@@ -171,11 +171,7 @@ func ReadGGUFTokenizer(g *weights.GGUF, c *Config) (*tokenizer.BPE, error) {
 	if c.BOS >= 0 {
 		v.Prefix = []int32{c.BOS}
 	}
-	t, err := tokenizer.FromVocabulary(v)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", g.Files()[0], err)
-	}
-	return t, nil
+	return tokenizer.FromVocabulary(v)
 }
 
 // ReadGGUFTemplate makes the chat template that a GGUF file holds. Errors: chat.ErrNoTemplate without
