@@ -54,8 +54,8 @@ func (e *MemoryError) Error() string {
 
 func (e *MemoryError) Is(target error) bool { return target == ErrOutOfMemory }
 
-// NotFiniteError names the stage whose output held NaN or infinity: "vision", "projector" or
-// "logits". errors.Is(err, ErrNotFinite).
+// NotFiniteError names the stage whose output held NaN or infinity: "vision tower", "projector",
+// "logits" or "text tower". errors.Is(err, ErrNotFinite).
 type NotFiniteError struct {
 	Stage string
 	Row   int64
