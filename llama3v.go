@@ -62,8 +62,8 @@ type Model struct {
 
 // Open reads a model. path is one of
 //
-//   - a folder with config.json, safetensors with or without an index, tokenizer.json,
-//     tokenizer_config.json, preprocessor_config.json, generation_config.json;
+//   - a folder with config.json, safetensors with or without an index, tokenizer.json (or a text
+//     tower's spiece.model), tokenizer_config.json, preprocessor_config.json, generation_config.json;
 //   - a GGUF file, or a folder with one GGUF text model; what shows it pictures, an mmproj file, lies
 //     beside it or is named by WithProjector;
 //   - hf:ORG/NAME[@REVISION][:FILE], a model of the hub, whose files are fetched into the shared cache
