@@ -12,10 +12,13 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"gorgonia.org/tensor"
 
 	"github.com/llama3v/llama3v"
 	"github.com/llama3v/llama3v/internal/golden"
+	"github.com/llama3v/llama3v/model/tokenizer"
+	"github.com/llama3v/llama3v/model/tokenizer/sentencepiece"
 	"github.com/llama3v/llama3v/model/weights"
 )
 
@@ -387,4 +390,46 @@ func TestSigLIP2(t *testing.T) {
 		_, err := llama3v.OpenFS(ctx, small)
 		require.ErrorIs(t, err, llama3v.ErrShape)
 	})
+}
+
+// Many goroutines ask for pictures and texts at once, and each gets what it gets alone.
+func TestTwoTowersAtOnce(t *testing.T) {
+	m := openFS(t, siglipFiles(t), llama3v.WithFeatureCache(0))
+	ctx := context.Background()
+	pictures := []llama3v.Picture{solid(color.White), solid(color.Black)}
+	labels := []string{golden.Words(5, 6), golden.Words(40)}
+	want, err := m.Classify(ctx, pictures, labels)
+	require.NoError(t, err)
+	group, ctx := errgroup.WithContext(ctx)
+	results := make([][][]llama3v.Label, 8)
+	for i := range results {
+		group.Go(func() (err error) {
+			results[i], err = m.Classify(ctx, pictures, labels)
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	for _, got := range results {
+		require.Equal(t, want, got)
+	}
+}
+
+// A caller's own tokenizer takes the place of the folder's, under the same rule.
+func TestTextsWithACallersTokenizer(t *testing.T) {
+	files := siglipFiles(t)
+	own, err := sentencepiece.Load(files)
+	require.NoError(t, err)
+	want, err := openFS(t, files).EncodeTexts(context.Background(), []string{golden.Words(7, 8)})
+	require.NoError(t, err)
+	delete(files, "spiece.model")
+	m := openFS(t, files, llama3v.WithTokenizer(own))
+	got, err := m.EncodeTexts(context.Background(), []string{golden.Words(7, 8)})
+	require.NoError(t, err)
+	require.Equal(t, want.Data(), got.Data())
+	require.Equal(t, own, m.Tokenizer())
+
+	bpe, err := tokenizer.Load(os.DirFS("model/tokenizer/testdata/smollm2"))
+	require.NoError(t, err)
+	_, err = llama3v.OpenFS(context.Background(), files, llama3v.WithTokenizer(bpe))
+	require.ErrorIs(t, err, llama3v.ErrShape, "49152 ids for 97 rows")
 }
