@@ -31,7 +31,7 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.backend, "backend", "", "backend: cpu, cuda, metal, or auto (default: LLAMA3V_BACKEND, then auto)")
 	flags.StringVar(&f.library, "library", "", "path of the backend library to open")
-	flags.StringVar(&f.activations, "activations", "f32", "type of activations in products: f32, bf16, int8, auto")
+	flags.StringVar(&f.activations, "activations", "auto", "type of activations in products: f32, bf16, int8, or auto (int8 for quantised weights, else f32)")
 	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
 	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
 	flags.StringVar(&f.projector, "projector", "", "mmproj file of a GGUF model (default: the one beside it)")
