@@ -2,7 +2,6 @@ package llama3v
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 
 	"github.com/llama3v/llama3v/model/llama"
@@ -76,7 +75,13 @@ func TopK(k int) GenerateOption {
 // TopP draws only from the likeliest tokens whose probabilities together reach p, above 0 and at most 1
 // (Holtzman et al. 2020, arXiv:1904.09751). 1, the default, is all.
 func TopP(p float64) GenerateOption {
-	return within("top-p", p, math.SmallestNonzeroFloat32, 1, func(c *generateConfig) { c.sampling.topP = p })
+	return func(c *generateConfig) error {
+		if !(float32(p) > 0 && p <= 1) {
+			return fmt.Errorf("%w: top-p %v (above 0, at most 1)", ErrOption, p)
+		}
+		c.sampling.topP = p
+		return nil
+	}
 }
 
 // MinP draws only from tokens with at least p times the probability of the likeliest, p from 0, the
