@@ -189,10 +189,20 @@ func (f *files) tokenizer() (tokenizer.Tokenizer, error) {
 	return t, nil
 }
 
-// template reads the model's chat template. Errors: chat.ErrNoTemplate without one.
+// template reads the model's chat template, or takes its family's. Errors: chat.ErrNoTemplate without
+// either.
 func (f *files) template(t tokenizer.Tokenizer) (*chat.Template, error) {
 	if f.gguf != nil {
 		return vlm.ReadGGUFTemplate(f.gguf, f.config, t)
 	}
-	return chat.FromFS(f.fsys)
+	config, err := chat.ReadConfig(f.fsys)
+	if err != nil && !errors.Is(err, chat.ErrNoTemplate) {
+		return nil, err
+	}
+	for _, s := range config.Specials { // a folder may have no tokenizer_config.json
+		if config.BOS == "" && s.ID == f.config.BOS {
+			config.BOS = s.Text
+		}
+	}
+	return chat.New(config.With(f.config.ChatFormat(config)))
 }

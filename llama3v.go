@@ -177,15 +177,8 @@ func (m *Model) readText(f *files) error {
 	mc := f.config
 	var err error
 	if mc.Vision != nil {
-		data, where, err := f.preprocessor()
-		if err != nil {
+		if m.prep, err = f.prep(); err != nil {
 			return err
-		}
-		if m.prep, err = imageprep.ParseConfig(data); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
-		}
-		if h, w := m.prep.Size(); m.prep.Slices == nil && (h != mc.Vision.ImageSize || w != mc.Vision.ImageSize) {
-			return fmt.Errorf("%w: %s makes pictures of %d x %d, the tower takes %d x %d", ErrShape, where, h, w, mc.Vision.ImageSize, mc.Vision.ImageSize)
 		}
 	}
 	if mc.Words != nil {

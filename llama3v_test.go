@@ -87,7 +87,7 @@ func TestAnswerSaysHowItCameAbout(t *testing.T) {
 	require.Len(t, a.Backend.Hash, 64)
 	require.Equal(t, 36, a.ImageTokens)
 	require.Greater(t, a.PromptTokens, 36)
-	require.Equal(t, []llama3v.PictureUse{{Width: 512, Height: 512, Tokens: 36}}, a.Pictures)
+	require.Equal(t, []llama3v.PictureUse{{Width: 512, Height: 512, Views: 1, Tokens: 36}}, a.Pictures)
 	for stage, d := range map[string]time.Duration{"load": a.Timings.Load, "preprocess": a.Timings.Preprocess, "encode": a.Timings.Encode,
 		"project": a.Timings.Project, "prefill": a.Timings.Prefill, "decode": a.Timings.Decode} {
 		require.Positive(t, d, stage)

@@ -27,7 +27,8 @@ func FromFS(fsys fs.FS) (*Template, error) {
 // ReadConfig reads what a model folder says about its prompts:
 //
 //   - the template from chat_template.jinja, chat_template.json or tokenizer_config.json, the first
-//     that has one; of several named templates the one called "default". Without any: [ErrNoTemplate];
+//     that has one; of several named templates the one called "default". Without any: [ErrNoTemplate],
+//     and the config holds the rest;
 //   - the special tokens from tokenizer_config.json's added_tokens_decoder, else from tokenizer.json;
 //   - bos_token, eos_token and add_bos_token from tokenizer_config.json;
 //   - the picture's token from image_token of tokenizer_config.json or processor_config.json, else the
@@ -38,16 +39,20 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 		return Config{}, err
 	}
 	c := Config{BOS: string(tc.BOS), EOS: string(tc.EOS), AddBOS: tc.AddBOS}
-	var err error
-	if c.Source, err = readSource(fsys, &tc); err != nil {
-		return Config{}, err
+	source, missing := readSource(fsys, &tc)
+	if missing != nil && !errors.Is(missing, ErrNoTemplate) {
+		return Config{}, missing
 	}
+	c.Source = source
+	var err error
 	byID := map[int64]string{}
 	if c.Specials, err = readSpecials(fsys, &tc, byID); err != nil {
 		return Config{}, err
 	}
-	c.ImageToken, err = readImageToken(fsys, &tc, byID)
-	return c, err
+	if c.ImageToken, err = readImageToken(fsys, &tc, byID); err != nil {
+		return Config{}, err
+	}
+	return c, missing
 }
 
 // tokenizerConfig is what this package reads of tokenizer_config.json.

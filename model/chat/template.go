@@ -22,6 +22,10 @@ type Config struct {
 	// token of the vocabulary. Empty for a model that reads text only.
 	ImageToken string
 
+	// ImageMark is what a picture becomes in a message's text, with ImageToken once in it, where the template
+	// takes text alone. Empty: such a template shows no pictures.
+	ImageMark string
+
 	// BOS and EOS are the template's bos_token and eos_token.
 	BOS, EOS string
 
@@ -107,6 +111,7 @@ func (t *Template) Render(messages []Message, o Options) (Prompt, error) {
 	m := newMarker(t.starts, func(yield func(string)) {
 		yield(t.config.Source)
 		yield(t.config.ImageToken)
+		yield(t.config.ImageMark)
 		yield(o.Date)
 		for _, special := range t.config.Specials {
 			yield(special.Text)
@@ -142,25 +147,26 @@ func (t *Template) Render(messages []Message, o Options) (Prompt, error) {
 
 // content is a message's content as the template takes it, and how many pictures are in it.
 func (t *Template) content(m marker, message Message) (content any, images int, err error) {
-	var joined strings.Builder
+	var marked strings.Builder // as one text
 	parts := make([]any, 0, len(message.Parts))
 	for _, part := range message.Parts {
 		if part.Image {
 			images++
 			parts = append(parts, map[string]any{"type": "image"})
+			marked.WriteString(t.config.ImageMark)
 		}
 		if !part.Image || part.Text != "" {
-			joined.WriteString(part.Text)
+			marked.WriteString(m.protect(part.Text))
 			parts = append(parts, map[string]any{"type": "text", "text": m.protect(part.Text)})
 		}
 	}
 	switch {
-	case images > 0 && (!t.parts || t.config.ImageToken == ""):
+	case images > 0 && (t.config.ImageToken == "" || !t.parts && t.config.ImageMark == ""):
 		return nil, 0, ErrNoImages
 	case t.parts && (images > 0 || len(parts) > 1 || !t.strings):
 		return parts, images, nil
 	}
-	return m.protect(joined.String()), 0, nil
+	return marked.String(), images, nil
 }
 
 // takeApart finds the structural tokens in rendered text.

@@ -215,6 +215,18 @@ func MiniCPM25(edge, patch, most int) *Config {
 		Rescale: true, RescaleFactor: 1.0 / 255, Normalize: true, Mean: half, Std: half}
 }
 
+// SigLIP is what the processor of SigLIP's first version does, at one size.
+func SigLIP(size int) *Config {
+	half := [3]float64{0.5, 0.5, 0.5}
+	return &Config{Width: size, Height: size, Resample: Bicubic, Rescale: true, RescaleFactor: 1.0 / 255, Normalize: true, Mean: half, Std: half}
+}
+
+// CLIP is what OpenAI's processor does, at one size.
+func CLIP(size int) *Config {
+	return &Config{ShortestEdge: size, CropWidth: size, CropHeight: size, Resample: Bicubic, Rescale: true, RescaleFactor: 1.0 / 255, Normalize: true,
+		Mean: [3]float64{0.48145466, 0.4578275, 0.40821073}, Std: [3]float64{0.26862954, 0.26130258, 0.27577711}}
+}
+
 func (p *configParser) filter(c *Config) {
 	resample := -1
 	p.read("resample", &resample)

@@ -26,6 +26,11 @@ type Config struct {
 	EOS        []int32         // every id that ends an answer, from all config files, sorted
 	Generation *Generation     // how the model wants to be sampled; nil without generation_config.json
 
+	PadSquare bool // pictures are padded to a square with the mean colour first; LLaVA's own form has that here
+	// SliceEdge and Slices are the pixels along a slice and the most slices of a picture, in a family that cuts
+	// slices: a checkpoint need not say them elsewhere. 0 in others.
+	SliceEdge, Slices int
+
 	names names
 	tower string // the folder of a tower that was published apart, see WithTower
 }

@@ -102,6 +102,13 @@ func readBunny(c *Config, file *weights.Config) error {
 	if merge := file.StringOr("mm_patch_merge_type", "flat"); merge != "flat" {
 		return &FamilyError{File: "config.json", ModelType: c.Family, Feature: "mm_patch_merge_type " + merge}
 	}
+	switch aspect := file.StringOr("image_aspect_ratio", "square"); aspect {
+	case "pad":
+		c.PadSquare = true
+	case "square":
+	default:
+		return &FamilyError{File: "config.json", ModelType: c.Family, Feature: "image_aspect_ratio " + aspect}
+	}
 	if err := c.readNamedTower(file); err != nil {
 		return err
 	}

@@ -37,6 +37,13 @@ func readMiniCPM(c *Config, file *weights.Config) error {
 	queries := file.Int("query_num", 1, 1<<12)
 	size := file.IntOr("image_size", 448, 1, 1<<13)
 	c.readText(file, llama.ReadConfig(file))
+	c.SliceEdge, c.Slices = size, 9
+	if file.Has("slice_config") {
+		c.Slices = file.Object("slice_config").IntOr("max_slice_nums", 9, 1, 1<<8)
+	}
+	if !file.BoolOr("slice_mode", true) {
+		c.Slices = 1
+	}
 	if file.Err() != nil {
 		return nil
 	}

@@ -197,5 +197,5 @@ func ReadGGUFTemplate(g *weights.GGUF, c *Config, t tokenizer.Tokenizer) (*chat.
 	if err := file.Err(); err != nil {
 		return nil, err
 	}
-	return chat.New(config)
+	return chat.New(config.With(c.ChatFormat(config)))
 }

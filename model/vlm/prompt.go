@@ -8,6 +8,36 @@ import (
 	"github.com/llama3v/llama3v/model/tokenizer"
 )
 
+// ChatFormat is how the family writes a conversation where the checkpoint has no template of its own.
+// have is what the checkpoint says.
+func (c *Config) ChatFormat(have chat.Config) chat.Format {
+	text := have.TextFormat(c.EOS)
+	instructed := text.Source == chat.Llama3.Source
+	switch c.Family {
+	case "idefics3", "smolvlm":
+		return chat.SmolVLM
+	case "bunny-llama", "llava_llama":
+		return chat.Bunny
+	case "llamavision":
+		return chat.VisionAlpha
+	case "minicpmv":
+		return chat.MiniCPM25
+	case "llama3v":
+		f := chat.VisionAlpha
+		if !instructed {
+			f.Source = ""
+		}
+		return f
+	case "llava":
+		f := chat.LLaVALlama3
+		if !instructed {
+			f.Source = ""
+		}
+		return f
+	}
+	return text
+}
+
 // Frame says what stands in a prompt for a picture: the rows of its views, and in families that cut
 // pictures what tells them apart. It is built from ids: text of a message never becomes part of it. A Frame
 // is safe for many goroutines.
