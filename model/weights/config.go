@@ -202,7 +202,7 @@ func (c *Config) toFloat(key string, value any, least, most float64) float64 {
 	text, ok := value.(number)
 	f, err := strconv.ParseFloat(string(text), 64)
 	switch {
-	case !ok || err != nil || math.IsInf(f, 0):
+	case !ok || err != nil || math.IsInf(f, 0) || math.IsNaN(f): // GGUF files can hold either
 		c.Fail(key, "is %s, not a number", describe(value))
 	case f < least || f > most:
 		c.Fail(key, "is %v, not from %v to %v", f, least, most)
