@@ -91,6 +91,14 @@ inline void with_block_type(int32_t dtype, F f) {
 
 #define L3V_INLINE inline __attribute__((always_inline))
 
+// Sanitizers put checks around every step, and take minutes for loops laid out in full.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define L3V_UNROLL(n)
+#else
+#define L3V_PRAGMA(text) _Pragma(#text)
+#define L3V_UNROLL(n) L3V_PRAGMA(GCC unroll n)
+#endif
+
 template <class V, int32_t kType>
 struct Unpack {
   using I = typename V::I;
@@ -186,7 +194,7 @@ template <class V, int32_t kType>
 inline void block_scales(const char* block, float* scale, float* offset, int64_t stride) {
   using U = Unpack<V, kType>;
   for (int at = 0; at < kPanel; at += V::kLanes)
-#pragma GCC unroll 16
+L3V_UNROLL(16)
     for (int r = 0; r < U::kRuns; r++) {
       typename V::F s, o;
       U::scales(block, at, r, &s, &o);
@@ -210,7 +218,7 @@ void block_floats(int32_t dtype, const char* block, int64_t k, float* out) {
         for (int v = 0; v < kPanel / V::kLanes; v++) {
           typename V::F scale{}, offset{};
           float* const to = out + (at + c * kChunk) * kPanel + v * V::kLanes;
-#pragma GCC unroll 8
+L3V_UNROLL(8)
           for (int g = 0; g < kChunk / 4; g++) {
             if (g % (U::kRun / 4) == 0) {
               const int64_t run = (c * kChunk + 4 * g) / U::kRun * kPanel + v * V::kLanes;
@@ -218,7 +226,7 @@ void block_floats(int32_t dtype, const char* block, int64_t k, float* out) {
               if (U::kOffset) offset = V::load(offsets + run);
             }
             const typename V::I q = U::quants(U::chunk(block, c), v * V::kLanes, g);
-#pragma GCC unroll 4
+L3V_UNROLL(4)
             for (int i = 0; i < 4; i++) {
               const typename V::F n = V::sum(V::bits(V::merge(zero, V::srl(q, 8 * i), 0xff)), low);
               const typename V::F y = V::times(scale, n);

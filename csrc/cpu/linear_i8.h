@@ -72,31 +72,31 @@ struct Tiles {
       for (int64_t run = 0; run < runs; run++, w += kRecord, xr += run_bytes<kRun>(R)) {
         const char* const side = xr + R * kRun;
         I isum[R][S];
-#pragma GCC unroll 6
+L3V_UNROLL(6)
         for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
+L3V_UNROLL(4)
           for (int v = 0; v < S; v++) isum[r][v] = V::all(word_at(side + 4 * r));
         for (int i = 0; i < 4 && line < end; i++, line += 64) __builtin_prefetch(line, 0, 2);
-#pragma GCC unroll 8
+L3V_UNROLL(8)
         for (int g = 0; g < kRun / 4; g++) {
           I q[S];
-#pragma GCC unroll 4
+L3V_UNROLL(4)
           for (int v = 0; v < S; v++)
             q[v] = V::load(reinterpret_cast<const uint32_t*>(w + g * kPanel * 4) + v * V::kLanes);
-#pragma GCC unroll 6
+L3V_UNROLL(6)
           for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
+L3V_UNROLL(4)
             for (int v = 0; v < S; v++)
               isum[r][v] = Set::template dot<kWide>(isum[r][v], q[v], word_at(xr + (g * R + r) * 4));
         }
         const float* const scale = reinterpret_cast<const float*>(w + kRun * kPanel);
         F s[S];
-#pragma GCC unroll 4
+L3V_UNROLL(4)
         for (int v = 0; v < S; v++) s[v] = V::load(scale + v * V::kLanes);
-#pragma GCC unroll 6
+L3V_UNROLL(6)
         for (int r = 0; r < R; r++) {
           const F d = V::all(float_at(side + (R + r) * 4)), shift = V::all(float_at(side + (2 * R + r) * 4));
-#pragma GCC unroll 4
+L3V_UNROLL(4)
           for (int v = 0; v < S; v++) {
             float* const p = to + r * kPanel + v * V::kLanes;
             F y = V::fma(V::fma(V::bits(isum[r][v]), d, shift), s[v], V::load(p));
@@ -155,28 +155,28 @@ struct LinearI8 {
       block_scales<V, kType>(block, scale, offset, kPanel);
       for (int c = 0; c < U::kElements / kChunk; c++) {
         const uint32_t* const chunk = U::chunk(block, c);
-#pragma GCC unroll 2
+L3V_UNROLL(2)
         for (int half = 0; half < kChunk / kRun; half++, x += run_bytes<kRun>(R)) {
           const int run = c * (kChunk / kRun) + half;
           const char* const side = x + R * kRun;
-#pragma GCC unroll 4
+L3V_UNROLL(4)
           for (int v = 0; v < kVectors; v++) {
             if (half == 0)
               for (int i = 0; i < kShape.chunk_words() * 4; i += kVectors)
                 if (v + i < kShape.chunk_words() * 4)
                   __builtin_prefetch(reinterpret_cast<const char*>(chunk) + Set::kAhead + 64 * (v + i));
             I isum[R];
-#pragma GCC unroll 4
+L3V_UNROLL(4)
             for (int r = 0; r < R; r++) isum[r] = V::all(word_at(side + 4 * r));
-#pragma GCC unroll 8
+L3V_UNROLL(8)
             for (int g = 0; g < kRun / 4; g++) {
               const I q = U::quants(chunk, v * V::kLanes, half * (kRun / 4) + g);
-#pragma GCC unroll 4
+L3V_UNROLL(4)
               for (int r = 0; r < R; r++)
                 isum[r] = Set::template dot<kWide>(isum[r], q, word_at(x + (g * R + r) * 4));
             }
             const F s = V::load(scale + run * kPanel + v * V::kLanes);
-#pragma GCC unroll 4
+L3V_UNROLL(4)
             for (int r = 0; r < R; r++) {
               const F t = V::fma(V::bits(isum[r]), V::all(float_at(side + (R + r) * 4)),
                                  V::all(float_at(side + (2 * R + r) * 4)));
@@ -203,7 +203,7 @@ struct LinearI8 {
         const uint32_t* const chunk = U::chunk(block, c);
         char* const to = out + c * (kChunk / kRun) * kRecord;
         for (int v = 0; v < kVectors; v++)
-#pragma GCC unroll 8
+L3V_UNROLL(8)
           for (int g = 0; g < kChunk / 4; g++)
             V::store(reinterpret_cast<uint32_t*>(to + g / (kRun / 4) * kRecord + g % (kRun / 4) * kPanel * 4) +
                          v * V::kLanes,
