@@ -12,13 +12,14 @@ import (
 	"github.com/llama3v/llama3v/model/imageprep"
 )
 
-// Picture is a picture to look at: a file, bytes, a reader or an image.Image. The format is sniffed
+// Picture is a picture to look at: a file, bytes, a reader, base64 text or an image.Image. The format is sniffed
 // from the content (PNG, JPEG, GIF's first frame, WebP, BMP, TIFF); orientation tags are applied.
 // All ways of handing in one picture give the same pixels.
 type Picture struct {
 	name string
 	read func(limit int64) ([]byte, error)
 	img  image.Image
+	text *string // base64 or a data URL
 }
 
 // File is the picture in a file. Nothing is opened before it is needed.
@@ -55,6 +56,12 @@ func Reader(r io.Reader) Picture {
 	}}
 }
 
+// Base64 is an encoded picture as text: base64 in either alphabet, or a data URL. Text never names a picture:
+// what looks like a URL or a path is ErrPictureUnsupported, and nothing is opened or fetched.
+func Base64(text string) Picture {
+	return Picture{name: fmt.Sprintf("text of %d bytes", len(text)), text: &text}
+}
+
 // Image is a decoded picture.
 func Image(img image.Image) Picture { return Picture{name: "image.Image", img: img} }
 
@@ -89,8 +96,11 @@ func (p Picture) pixels(opts imageprep.DecodeOptions) (*imageprep.Picture, error
 	if p.img != nil {
 		return imageprep.FromImage(p.img, opts)
 	}
+	if p.text != nil {
+		return imageprep.FromText(*p.text, opts)
+	}
 	if p.read == nil {
-		return nil, fmt.Errorf("%w: an empty Picture; use File, Bytes, Reader or Image", ErrPictureUnsupported)
+		return nil, fmt.Errorf("%w: an empty Picture; use File, Bytes, Reader, Base64 or Image", ErrPictureUnsupported)
 	}
 	data, err := p.read(opts.MaxBytes)
 	if err != nil {

@@ -53,14 +53,18 @@ func newRun() *cobra.Command {
 			if !cmd.Flags().Changed("prompt") {
 				return usage("run wants a question: -p TEXT")
 			}
-			return f.run(cmd.Context(), args[0], args[1:], cmd.OutOrStdout())
+			err := f.run(cmd.Context(), args[0], args[1:], cmd.OutOrStdout())
+			if errors.Is(err, llama3v.ErrOption) { // a flag's value
+				return usage("%v", err)
+			}
+			return err
 		},
 	}
 	f.openFlags.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&f.prompt, "prompt", "p", "", "the question")
 	flags.StringVar(&f.system, "system", "", "system text before the question")
-	flags.StringVar(&f.batch, "batch", "", `JSON Lines of {"pictures": [...], "prompt": "..."}, "-" for stdin; one answer object a line comes out`)
+	flags.StringVar(&f.batch, "batch", "", `JSON Lines of {"pictures": [...], "prompt": "..."} or {"messages": [{"role": "user", "content": ...}, ...]}, "-" for stdin; one answer object a line comes out`)
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 	flags.BoolVar(&f.raw, "raw", false, "take the text as it is, without chat template")
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on past the model's end ids")
@@ -90,6 +94,10 @@ func (f *runFlags) chat(prompt string, paths []string) llama3v.Chat {
 	for _, path := range paths {
 		pictures = append(pictures, llama3v.File(path))
 	}
+	return f.ask(prompt, pictures)
+}
+
+func (f *runFlags) ask(prompt string, pictures []llama3v.Picture) llama3v.Chat {
 	var chat llama3v.Chat
 	if f.system != "" {
 		chat = append(chat, llama3v.System(f.system))
@@ -104,7 +112,7 @@ func (f *runFlags) run(ctx context.Context, model string, paths []string, out io
 	}
 	defer m.Close()
 	if f.json {
-		answer, err := f.answer(ctx, m, f.prompt, paths, sampling{})
+		answer, err := f.answer(ctx, m, f.chat(f.prompt, paths), sampling{})
 		if err != nil {
 			return err
 		}
@@ -126,10 +134,10 @@ func (f *runFlags) run(ctx context.Context, model string, paths []string, out io
 }
 
 // answer collects one answer.
-func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, prompt string, paths []string, line sampling) (*llama3v.Answer, error) {
+func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, conversation llama3v.Chat, line sampling) (*llama3v.Answer, error) {
 	defer progress("looking")()
 	var answer *llama3v.Answer
-	for token, err := range m.Generate(ctx, f.chat(prompt, paths), f.generateOptions(line)...) {
+	for token, err := range m.Generate(ctx, conversation, f.generateOptions(line)...) {
 		if err != nil {
 			return nil, err
 		}
@@ -143,6 +151,7 @@ func (f *runFlags) answer(ctx context.Context, m *llama3v.Model, prompt string, 
 type batchLine struct {
 	Pictures []string `json:"pictures"`
 	Prompt   *string  `json:"prompt"`
+	Messages messages `json:"messages"` // instead of both: a whole conversation
 	sampling          // beside or instead of what the flags say
 }
 
@@ -245,10 +254,26 @@ func (f *runFlags) batchAnswer(ctx context.Context, m *llama3v.Model, data []byt
 	if err := json.Unmarshal(data, &line); err != nil {
 		return nil, err
 	}
-	if line.Prompt == nil {
-		return nil, errors.New(`no "prompt"`)
+	switch {
+	case line.Messages != nil && (line.Prompt != nil || line.Pictures != nil):
+		return nil, errors.New(`"messages" beside "prompt" or "pictures"; a line has one form`)
+	case line.Messages != nil:
+		conversation, err := f.conversation(line.Messages)
+		if err != nil {
+			return nil, err
+		}
+		return f.answer(ctx, m, conversation, line.sampling)
+	case line.Prompt == nil:
+		return nil, errors.New(`no "prompt" and no "messages"`)
 	}
-	return f.answer(ctx, m, *line.Prompt, line.Pictures, line.sampling)
+	pictures := make([]llama3v.Picture, len(line.Pictures))
+	for i, text := range line.Pictures {
+		var err error
+		if pictures[i], err = fileOrData(text); err != nil {
+			return nil, fmt.Errorf("picture %d: %w", i+1, err)
+		}
+	}
+	return f.answer(ctx, m, f.ask(*line.Prompt, pictures), line.sampling)
 }
 
 // answerJSON is an Answer as commands print it; times in seconds.
