@@ -56,6 +56,9 @@ func openFiles(c *config, fsys fs.FS, name string) (*files, error) {
 	if name != "" {
 		return openGGUF(c, fsys, name)
 	}
+	if c.projector != "" {
+		return nil, fmt.Errorf("%w: WithProjector is for GGUF text models; this one has its own eye or none", ErrUnsupported)
+	}
 	f := &files{fsys: fsys}
 	var err error
 	if f.config, err = vlm.ReadConfig(fsys); err != nil { // validated before any weight is looked at
@@ -104,7 +107,7 @@ func openGGUF(c *config, fsys fs.FS, name string) (_ *files, err error) {
 	}
 	text := f.checkpoint
 	f.checkpoint = weights.Join(weights.Part{Checkpoint: text}, weights.Part{Checkpoint: eye})
-	shown, prepare, err := vlm.ReadEyeGGUF(eye, f.config)
+	shown, prepare, err := vlm.ReadEyeGGUF(eye, f.config, c.eye)
 	if err != nil {
 		return nil, err
 	}

@@ -76,6 +76,19 @@ func TestOpenGGUF(t *testing.T) {
 		_, err = m.EncodeImages(ctx, []llama3v.Picture{llama3v.File("testdata/demo/pictures/dog.jpg")}, llama3v.Layer(1))
 		require.NoError(t, err)
 	})
+	t.Run("an eye for a model of another form", func(t *testing.T) {
+		_, err := llama3v.Open(ctx, demo, llama3v.WithProjector(filepath.Join("testdata", "golden", "gguf", "models", old)))
+		require.ErrorIs(t, err, llama3v.ErrUnsupported)
+		require.ErrorContains(t, err, "WithProjector")
+	})
+	t.Run("more layers than the eye has", func(t *testing.T) {
+		_, err := llama3v.Open(ctx, ggufFolder(t, text, old), llama3v.WithVisionLayers(3))
+		require.ErrorContains(t, err, "clip.vision.block_count is 2, and 3 layers were asked for")
+	})
+	t.Run("an activation nobody has", func(t *testing.T) {
+		_, err := llama3v.Open(ctx, ggufFolder(t, text, old), llama3v.WithVisionActivation("relu"))
+		require.ErrorIs(t, err, llama3v.ErrOption)
+	})
 	t.Run("inspect", func(t *testing.T) {
 		d, err := llama3v.Inspect(ctx, filepath.Join(ggufFolder(t, "tiny-k256.Q4_K_M.gguf"), "tiny-k256.Q4_K_M.gguf"))
 		require.NoError(t, err)

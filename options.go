@@ -8,6 +8,7 @@ import (
 
 	"github.com/llama3v/llama3v/hub"
 	"github.com/llama3v/llama3v/model/imageprep"
+	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/vlm"
 )
@@ -61,6 +62,7 @@ type config struct {
 	tokenizer      tokenizer.Tokenizer
 	hub            *hub.Client // nil: as the environment says
 	projector      string      // an mmproj file
+	eye            vlm.EyeRules
 }
 
 func newConfig(opts []Option) (*config, error) {
@@ -111,6 +113,32 @@ func WithLibrary(path string) Option {
 // that lies beside it.
 func WithProjector(path string) Option {
 	return func(c *config) error { c.projector = path; return nil }
+}
+
+// WithVisionLayers sets how many of the stored layers run of an mmproj file's tower of LLaVA's form; 0
+// is the layer that the file names, or all. llama.cpp runs one less than all. Models without an mmproj
+// file ignore it.
+func WithVisionLayers(n int) Option {
+	return positive("vision layers", n, func(c *config) { c.eye.Layers = n })
+}
+
+// WithVisionActivation sets the activation of an mmproj file's tower: "gelu_tanh", "gelu_erf",
+// "gelu_quick" or "silu". "" is what the file says, but for SigLIP towers whose converter wrote the wrong
+// one (see vlm.ReadEyeGGUF). Models without an mmproj file ignore it.
+func WithVisionActivation(name string) Option {
+	return func(c *config) error {
+		for _, a := range []ops.Activation{ops.GELUTanh, ops.GELUErf, ops.GELUQuick, ops.SiLU} {
+			if name == a.String() {
+				c.eye.Activation = a
+				return nil
+			}
+		}
+		if name == "" {
+			c.eye.Activation = ops.None
+			return nil
+		}
+		return fmt.Errorf("%w: vision activation %q (gelu_tanh, gelu_erf, gelu_quick, silu)", ErrOption, name)
+	}
 }
 
 // WithThreads sets the processor threads of the CPU backend; 0 is one per usable core. Results do

@@ -21,6 +21,8 @@ type openFlags struct {
 	alpha       string
 	kernels     string
 	projector   string
+	eyeLayers   int
+	eyeAct      string
 	threads     int
 	context     int
 	memory      int64
@@ -34,6 +36,8 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.activations, "activations", "auto", "type of activations in products: f32, bf16, int8, or auto (int8 for quantised weights, else f32)")
 	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
 	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
+	flags.IntVar(&f.eyeLayers, "vision-layers", 0, "layers of an mmproj file's tower that run (default: the one the file names, or all)")
+	flags.StringVar(&f.eyeAct, "vision-activation", "", "activation of an mmproj file's tower: gelu_tanh, gelu_erf, gelu_quick, silu (default: the file's)")
 	flags.StringVar(&f.projector, "projector", "", "mmproj file of a GGUF model (default: the one beside it)")
 	flags.IntVar(&f.threads, "threads", 0, "cpu threads (default: one per usable core)")
 	flags.IntVar(&f.context, "context", 0, "most positions of a conversation (default: the model's, at most 4096)")
@@ -66,11 +70,17 @@ func (f *openFlags) options() ([]llama3v.Option, error) {
 	default:
 		return nil, usage("--backend %s: one of auto, cpu, cuda, metal", f.backend)
 	}
-	for name, value := range map[string]int64{"threads": int64(f.threads), "context": int64(f.context), "memory-limit": f.memory} {
+	for name, value := range map[string]int64{"threads": int64(f.threads), "context": int64(f.context), "memory-limit": f.memory, "vision-layers": int64(f.eyeLayers)} {
 		if value < 0 {
 			return nil, usage("--%s %d: below zero", name, value)
 		}
 	}
+	switch f.eyeAct {
+	case "", "gelu_tanh", "gelu_erf", "gelu_quick", "silu":
+	default:
+		return nil, usage("--vision-activation %s: one of gelu_tanh, gelu_erf, gelu_quick, silu", f.eyeAct)
+	}
+	opts = append(opts, llama3v.WithVisionLayers(f.eyeLayers), llama3v.WithVisionActivation(f.eyeAct))
 	if f.projector != "" {
 		opts = append(opts, llama3v.WithProjector(f.projector))
 	}

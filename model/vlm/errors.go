@@ -29,6 +29,8 @@ func (e *FamilyError) Error() string {
 	switch {
 	case e.Projector != "" && e.ModelType == "llama3v":
 		return part("projector type", e.Projector, "llama3v_sa2 is")
+	case e.Projector != "" && e.ModelType == "clip":
+		return part("projector type", e.Projector, "mlp and idefics3 are")
 	case e.Projector != "":
 		return part("projector type", e.Projector, "linear and mlp2x_gelu are")
 	case e.Tower != "":

@@ -17,6 +17,15 @@ const (
 	ggufProjector = "projector"
 )
 
+// EyeRules take the place of what ReadEyeGGUF makes of an mmproj file. The zero value changes nothing.
+type EyeRules struct {
+	// Layers is how many of a LLaVA tower's stored layers run. llama.cpp runs one less than there are,
+	// unless the file names a layer.
+	Layers int
+	// Activation is the tower's: ops.GELUQuick is what llama.cpp takes where use_gelu is false.
+	Activation ops.Activation
+}
+
 // ReadEyeGGUF reads an mmproj file (llama.cpp's tools/mtmd/clip.cpp), the vision tower and projector
 // of LLaVA's and Idefics3's forms, into the config of the text model beside it, and shows its tensors
 // under the names that Declare asks for. preprocessor is what a preprocessor_config.json would say.
@@ -30,8 +39,10 @@ const (
 //     tanh form. A tower without a class token whose pixels have mean and deviation 0.5 is SigLIP.
 //   - The projector's GELU is the exact form, as in the published models.
 //
+// Where these are wrong for a file, rules say so.
+//
 // Errors: weights.ErrConfig, and *FamilyError for projectors that this version does not have.
-func ReadEyeGGUF(g *weights.GGUF, c *Config) (cp weights.Checkpoint, preprocessor []byte, err error) {
+func ReadEyeGGUF(g *weights.GGUF, c *Config, rules EyeRules) (cp weights.Checkpoint, preprocessor []byte, err error) {
 	file := g.Metadata().Config()
 	if arch := file.String("general.architecture"); file.Err() == nil && arch != "clip" {
 		return nil, nil, &FamilyError{File: g.Files()[0], ModelType: arch}
@@ -65,6 +76,8 @@ func ReadEyeGGUF(g *weights.GGUF, c *Config) (cp weights.Checkpoint, preprocesso
 	isHalf := func(f float64) bool { return f == 0.5 }
 	sigLIP := !v.Class && !slices.ContainsFunc(append(slices.Clone(mean), std...), func(f float64) bool { return !isHalf(f) })
 	switch {
+	case rules.Activation != ops.None:
+		v.Act = rules.Activation
 	case file.BoolOr("clip.use_silu", false):
 		v.Act = ops.SiLU
 	case file.BoolOr("clip.use_gelu", false) || sigLIP:
@@ -78,8 +91,11 @@ func ReadEyeGGUF(g *weights.GGUF, c *Config) (cp weights.Checkpoint, preprocesso
 	aliases := eyeAliases(g, v)
 	switch kind {
 	case "mlp":
-		err = c.readGGUFLLaVA(g, file, v, aliases)
+		err = c.readGGUFLLaVA(g, file, v, aliases, rules.Layers)
 	case "idefics3":
+		if rules.Layers != 0 {
+			return nil, nil, &FamilyError{File: g.Files()[0], ModelType: "clip", Feature: "a number of layers with projector type idefics3"}
+		}
 		err = c.readGGUFIdefics3(g, file, v, aliases)
 	default:
 		err = &FamilyError{File: g.Files()[0], ModelType: "clip", Projector: kind}
@@ -102,8 +118,8 @@ func joinFault(err error, file *weights.Config) error {
 	return file.Err()
 }
 
-// readGGUFLLaVA: the features of one layer, two linear layers.
-func (c *Config) readGGUFLLaVA(g *weights.GGUF, file *weights.Config, v *siglip.Config, aliases map[string]weights.Alias) error {
+// readGGUFLLaVA: the features of one layer (run of those stored, 0: as the file says), two linear layers.
+func (c *Config) readGGUFLLaVA(g *weights.GGUF, file *weights.Config, v *siglip.Config, aliases map[string]weights.Alias, run int) error {
 	c.Family, c.ImageToken = "llava", -200
 	layers := 0
 	for ; g.Has(fmt.Sprintf("mm.%d.weight", 2*layers)); layers++ {
@@ -116,6 +132,11 @@ func (c *Config) readGGUFLLaVA(g *weights.GGUF, file *weights.Config, v *siglip.
 	}
 	c.Projector = &projector.MLPConfig{Layers: layers, Act: ops.GELUErf, NoBias: !g.Has("mm.0.bias")}
 	wanted := file.Ints("clip.vision.feature_layer", 0, v.Layers)
+	if run > v.Layers {
+		file.Fail("clip.vision.block_count", "is %d, and %d layers were asked for", v.Layers, run)
+	} else if run > 0 {
+		wanted = []int{run}
+	}
 	switch {
 	case len(wanted) > 1:
 		return &FamilyError{File: g.Files()[0], ModelType: "clip", Feature: "clip.vision.feature_layer with several layers"}

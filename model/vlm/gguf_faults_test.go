@@ -60,7 +60,9 @@ func openEdited(t *testing.T, name string, edits ...edit) *weights.GGUF {
 	require.NoError(t, err)
 	file = slices.Clone(file)
 	for _, change := range edits {
-		change(t, file)
+		if change != nil {
+			change(t, file)
+		}
 	}
 	g, err := weights.OpenGGUF(fstest.MapFS{"m.gguf": {Data: file}}, "m.gguf")
 	require.NoError(t, err)
@@ -175,25 +177,28 @@ func TestGGUFEyeFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name, file string
 		with       edit
+		rules      vlm.EyeRules
 		is         error
 		says       string
 	}{
-		{"no width", llava, without("clip.vision.embedding_length"), weights.ErrConfig, "clip.vision.embedding_length"},
-		{"no patch size", llava, without("clip.vision.patch_size"), weights.ErrConfig, "clip.vision.patch_size"},
-		{"no epsilon", llava, without("clip.vision.attention.layer_norm_epsilon"), weights.ErrConfig, "clip.vision.attention.layer_norm_epsilon"},
-		{"no mean", llava, without("clip.vision.image_mean"), weights.ErrConfig, "clip.vision.image_mean"},
-		{"patches larger than the picture", llava, set("clip.vision.patch_size", 25), weights.ErrConfig, "clip.vision.patch_size"},
-		{"heads that do not divide the width", llava, set("clip.vision.attention.head_count", 5), weights.ErrConfig, "clip.vision.embedding_length"},
-		{"a projector nobody knows", llava, setText("clip.projector_type", "ldp"), binding.ErrUnsupported, "ldp"},
-		{"no projector's weights", llava, without("mm.0.weight"), binding.ErrUnsupported, "mm.0"},
-		{"no scale factor", idefics, without("clip.vision.projector.scale_factor"), weights.ErrConfig, "clip.vision.projector.scale_factor"},
-		{"squares that do not fill the grid", idefics, set("clip.vision.projector.scale_factor", 4), weights.ErrConfig, "clip.vision.projector.scale_factor"},
-		{"a text model", tinyTied, func(*testing.T, []byte) {}, binding.ErrUnsupported, "llama"},
+		{"more layers than there are", llava, nil, vlm.EyeRules{Layers: 3}, weights.ErrConfig, "clip.vision.block_count"},
+		{"a number of layers for Idefics3, which uses all", idefics, nil, vlm.EyeRules{Layers: 1}, binding.ErrUnsupported, "idefics3"},
+		{"no width", llava, without("clip.vision.embedding_length"), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.embedding_length"},
+		{"no patch size", llava, without("clip.vision.patch_size"), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.patch_size"},
+		{"no epsilon", llava, without("clip.vision.attention.layer_norm_epsilon"), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.attention.layer_norm_epsilon"},
+		{"no mean", llava, without("clip.vision.image_mean"), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.image_mean"},
+		{"patches larger than the picture", llava, set("clip.vision.patch_size", 25), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.patch_size"},
+		{"heads that do not divide the width", llava, set("clip.vision.attention.head_count", 5), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.embedding_length"},
+		{"a projector nobody knows", llava, setText("clip.projector_type", "ldp"), vlm.EyeRules{}, binding.ErrUnsupported, "ldp"},
+		{"no projector's weights", llava, without("mm.0.weight"), vlm.EyeRules{}, binding.ErrUnsupported, "mm.0"},
+		{"no scale factor", idefics, without("clip.vision.projector.scale_factor"), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.projector.scale_factor"},
+		{"squares that do not fill the grid", idefics, set("clip.vision.projector.scale_factor", 4), vlm.EyeRules{}, weights.ErrConfig, "clip.vision.projector.scale_factor"},
+		{"a text model", tinyTied, nil, vlm.EyeRules{}, binding.ErrUnsupported, "llama"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, _, err := vlm.ReadGGUF(openEdited(t, tinyTied))
 			require.NoError(t, err)
-			_, _, err = vlm.ReadEyeGGUF(openEdited(t, tc.file, tc.with), c)
+			_, _, err = vlm.ReadEyeGGUF(openEdited(t, tc.file, tc.with), c, tc.rules)
 			require.ErrorIs(t, err, tc.is)
 			require.ErrorContains(t, err, tc.says)
 			require.ErrorContains(t, err, "m.gguf")

@@ -176,7 +176,7 @@ func TestGGUFTokenizers(t *testing.T) {
 }
 
 // loadEyed loads a text model and an mmproj file of the golden folder as one model.
-func loadEyed(t *testing.T, dev *ops.Device, text, eye string) *vlm.Model {
+func loadEyed(t *testing.T, dev *ops.Device, text, eye string, rules vlm.EyeRules) *vlm.Model {
 	t.Helper()
 	fsys := os.DirFS(filepath.Join(ggufRoot(), "models"))
 	g, err := weights.OpenGGUF(fsys, text)
@@ -186,7 +186,7 @@ func loadEyed(t *testing.T, dev *ops.Device, text, eye string) *vlm.Model {
 	e, err := weights.OpenGGUF(fsys, eye)
 	require.NoError(t, err)
 	require.True(t, vlm.IsEyeGGUF(e))
-	eyeCP, preprocessor, err := vlm.ReadEyeGGUF(e, c)
+	eyeCP, preprocessor, err := vlm.ReadEyeGGUF(e, c, rules)
 	require.NoError(t, err)
 	require.True(t, json.Valid(preprocessor))
 	all := weights.Join(weights.Part{Checkpoint: cp}, weights.Part{Checkpoint: eyeCP})
@@ -242,7 +242,7 @@ func TestGoldenGGUFEyes(t *testing.T) {
 			{"tiny-llava.mmproj-f16.gguf", "half-precision weights", 3, false, 2e-2},
 		} {
 			t.Run(tc.file, func(t *testing.T) {
-				m := loadEyed(t, dev, "tiny-llava.F32.gguf", tc.file)
+				m := loadEyed(t, dev, "tiny-llava.F32.gguf", tc.file, vlm.EyeRules{})
 				require.Equal(t, tc.state, m.Config.Features.Layer, tc.why)
 				eye, err := vlm.NewEye(dev, m, 1)
 				require.NoError(t, err)
@@ -262,7 +262,7 @@ func TestGoldenGGUFEyes(t *testing.T) {
 			})
 		}
 		t.Run("tiny-idefics3.mmproj-F32.gguf", func(t *testing.T) {
-			m := loadEyed(t, dev, "tiny-idefics3.F32.gguf", "tiny-idefics3.mmproj-F32.gguf")
+			m := loadEyed(t, dev, "tiny-idefics3.F32.gguf", "tiny-idefics3.mmproj-F32.gguf", vlm.EyeRules{})
 			eye, err := vlm.NewEye(dev, m, 3)
 			require.NoError(t, err)
 			projected, err := eye.Project(dev.Stream(), npy(t, filepath.Join(models, "tiny-idefics3.pixels.npy")))
@@ -271,5 +271,35 @@ func TestGoldenGGUFEyes(t *testing.T) {
 			t.Logf("image embeddings: largest difference %.1e", worst)
 			require.LessOrEqual(t, worst, 2e-4)
 		})
+	})
+}
+
+// TestGGUFEyeRules: the number of layers and the activation that llama.cpp takes of the same files. With
+// two layers they all are the model that the reference ran.
+func TestGGUFEyeRules(t *testing.T) {
+	projected := npy(t, filepath.Join(ggufRoot(), "models", "tiny-llava.projected.hf.npy"))
+	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+		for _, tc := range []struct {
+			file, why     string
+			rules         vlm.EyeRules
+			least, within float64 // of the largest difference to the reference
+		}{
+			{"tiny-llava.mmproj-new.gguf", "as the model was trained", vlm.EyeRules{Layers: 2}, 0, 2e-4},
+			{"tiny-llava.mmproj-swapped.gguf", "names exchanged", vlm.EyeRules{Layers: 2}, 0, 2e-4},
+			{"tiny-llava.mmproj-quickgelu.gguf", "SigLIP's activation, whatever use_gelu says", vlm.EyeRules{Layers: 2}, 0, 2e-4},
+			{"tiny-llava.mmproj-quickgelu.gguf", "llama.cpp is 0.27 off", vlm.EyeRules{Layers: 2, Activation: ops.GELUQuick}, 0.2, 0.35},
+			{"tiny-llava.mmproj-f16.gguf", "weights rounded to half precision", vlm.EyeRules{Layers: 2}, 1e-3, 0.05},
+			{"tiny-llava.mmproj-feature2.gguf", "one layer too few, as llama.cpp runs of files that do not name it", vlm.EyeRules{Layers: 1}, 10, 30},
+		} {
+			m := loadEyed(t, dev, "tiny-llava.F32.gguf", tc.file, tc.rules)
+			eye, err := vlm.NewEye(dev, m, 1)
+			require.NoError(t, err)
+			got, err := eye.Project(dev.Stream(), rgbPixels(t, "tiny-llava.24x24.rgb"))
+			require.NoError(t, err)
+			worst := largestDifference(t, got.Data, projected)
+			t.Logf("%s, %+v: largest difference %.1e", tc.file, tc.rules, worst)
+			require.GreaterOrEqual(t, worst, tc.least, tc.why)
+			require.LessOrEqual(t, worst, tc.within, tc.why)
+		}
 	})
 }
