@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/tokenizer/sentencepiece"
+	"github.com/llama3v/llama3v/model/vlm"
+	"github.com/llama3v/llama3v/model/weights"
 )
 
 func newTokenize() *cobra.Command {
@@ -21,19 +24,18 @@ func newTokenize() *cobra.Command {
 		Short: "Show the ids of a text, or of a whole chat prompt",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usage("tokenize wants a model folder and a text")
+				return usage("tokenize wants a model folder or a GGUF file, and a text")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			fsys := os.DirFS(args[0])
-			t, err := loadTokenizer(fsys)
+			t, readTemplate, err := readText(args[0])
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			var ids []int32
 			if asChat {
-				template, err := chat.FromFS(fsys)
+				template, err := readTemplate()
 				if err != nil {
 					return fmt.Errorf("%s: %w", args[0], err)
 				}
@@ -69,6 +71,29 @@ func newTokenize() *cobra.Command {
 	cmd.Flags().BoolVar(&asChat, "chat", false, "render TEXT as a user's turn with the model's chat template")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
+}
+
+// readText reads the tokenizer of a model folder or a GGUF file; template gives its chat template.
+func readText(path string) (t tokenizer.Tokenizer, template func() (*chat.Template, error), err error) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		fsys := os.DirFS(path)
+		t, err := loadTokenizer(fsys)
+		return t, func() (*chat.Template, error) { return chat.FromFS(fsys) }, err
+	}
+	g, err := weights.OpenGGUF(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer g.Close() // what follows reads metadata, which stays
+	c, _, err := vlm.ReadGGUF(g)
+	if err != nil {
+		return nil, nil, err
+	}
+	bpe, err := vlm.ReadGGUFTokenizer(g, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return bpe, func() (*chat.Template, error) { return vlm.ReadGGUFTemplate(g, c, bpe) }, nil
 }
 
 // loadTokenizer reads a folder's tokenizer, a decoder's or a text tower's.

@@ -13,8 +13,10 @@ import (
 	"github.com/llama3v/llama3v/internal/golden"
 	"github.com/llama3v/llama3v/internal/need"
 	"github.com/llama3v/llama3v/internal/testdevice"
+	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/ops"
+	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/vlm"
 	"github.com/llama3v/llama3v/model/weights"
 )
@@ -33,7 +35,11 @@ func smolLM2(t *testing.T) (folder, name string) {
 }
 
 type smolLM2Prompt struct {
-	ID      string       `json:"id"`
+	ID       string `json:"id"`
+	Messages []struct {
+		Role    string `json:"role"`
+		Content string `json:"content"`
+	} `json:"messages"`
 	Text    string       `json:"text"`
 	IDs     []int32      `json:"prompt_ids"`
 	Top     [][2]float64 `json:"hf_top20"`
@@ -53,14 +59,24 @@ func TestSmolLM2(t *testing.T) {
 	dev := testdevice.CPU(t, binding.ContextOptions{})
 	m := openGGUF(t, dev, os.DirFS(folder), name)
 	require.Equal(t, int32(-1), m.Config.BOS, "P45: SmolLM2 adds no start token")
-	tok := smolLM2Tokenizer(t, folder, name)
+	tok, template := smolLM2Text(t, folder, name)
 	r, err := llama.NewRunner(dev, m.Decoder, ops.F32, llama.Sizes{Positions: 1600, Context: 1600, PrefillRows: 512})
 	require.NoError(t, err)
 	s := dev.Stream()
 	for _, p := range expected.Prompts {
 		t.Run(p.ID, func(t *testing.T) {
-			if p.ID[:4] == "raw_" { // a chat prompt's text holds special tokens, which text never becomes
+			if p.Messages == nil {
 				ids, err := tok.Encode(p.Text)
+				require.NoError(t, err)
+				require.Equal(t, p.IDs, ids)
+			} else { // the text holds special tokens, which text never becomes
+				var messages []chat.Message
+				for _, m := range p.Messages {
+					messages = append(messages, chat.Text(m.Role, m.Content))
+				}
+				prompt, err := template.Render(messages, chat.Options{AddGenerationPrompt: true})
+				require.NoError(t, err)
+				ids, err := prompt.Encode(tok)
 				require.NoError(t, err)
 				require.Equal(t, p.IDs, ids)
 			}
@@ -91,9 +107,8 @@ func TestSmolLM2(t *testing.T) {
 	}
 }
 
-func smolLM2Tokenizer(t *testing.T, folder, name string) interface {
-	Encode(string) ([]int32, error)
-} {
+// smolLM2Text is the tokenizer and the chat template in the file.
+func smolLM2Text(t *testing.T, folder, name string) (*tokenizer.BPE, *chat.Template) {
 	t.Helper()
 	g, err := weights.OpenGGUF(os.DirFS(folder), name)
 	require.NoError(t, err)
@@ -102,7 +117,9 @@ func smolLM2Tokenizer(t *testing.T, folder, name string) interface {
 	require.NoError(t, err)
 	tok, err := vlm.ReadGGUFTokenizer(g, c)
 	require.NoError(t, err)
-	return tok
+	template, err := vlm.ReadGGUFTemplate(g, c, tok)
+	require.NoError(t, err)
+	return tok, template
 }
 
 // TestSmolLM2Int8: int8 activations change perplexity on 1,500 tokens by less than half a percent.
