@@ -28,12 +28,16 @@ func (e *ValueError) Error() string {
 
 func (e *ValueError) Unwrap() error { return ErrValue }
 
+// tooLarge is beyond every block type: the largest binary16 scale times 128 times 32 is 2.7e8. Sums of
+// smaller values stay finite.
+const tooLarge = 1e9
+
 // quantize fills dst with whole blocks of src. Its error counts the column in src.
 func quantize(dst []byte, src []float32, d DType, c codec) error {
 	for col := 0; col < len(src); col += c.elements {
 		x := src[col : col+c.elements : col+c.elements]
 		for i, v := range x {
-			if math.Float32bits(v)&0x7F800000 == 0x7F800000 {
+			if !(abs(v) < tooLarge) { // NaN too
 				return &ValueError{Col: col + i, Value: v, DType: d}
 			}
 		}
