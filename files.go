@@ -198,14 +198,5 @@ func (f *files) template(t tokenizer.Tokenizer) (*chat.Template, error) {
 	if f.gguf != nil {
 		return vlm.ReadGGUFTemplate(f.gguf, f.config, t)
 	}
-	config, err := chat.ReadConfig(f.fsys)
-	if err != nil && !errors.Is(err, chat.ErrNoTemplate) {
-		return nil, err
-	}
-	for _, s := range config.Specials { // a folder may have no tokenizer_config.json
-		if config.BOS == "" && s.ID == f.config.BOS {
-			config.BOS = s.Text
-		}
-	}
-	return chat.New(config.With(f.config.ChatFormat(config)))
+	return vlm.ReadTemplate(f.fsys, f.config)
 }

@@ -78,7 +78,13 @@ func readText(path string) (t tokenizer.Tokenizer, template func() (*chat.Templa
 	if info, err := os.Stat(path); err != nil || info.IsDir() {
 		fsys := os.DirFS(path)
 		t, err := loadTokenizer(fsys)
-		return t, func() (*chat.Template, error) { return chat.FromFS(fsys) }, err
+		return t, func() (*chat.Template, error) {
+			c, err := vlm.ReadConfig(fsys)
+			if err != nil { // a tokenizer alone, or of a model that is not for this version: its own template
+				return chat.FromFS(fsys)
+			}
+			return vlm.ReadTemplate(fsys, c)
+		}, err
 	}
 	g, err := weights.OpenGGUF(os.DirFS(filepath.Dir(path)), filepath.Base(path))
 	if err != nil {

@@ -1,7 +1,9 @@
 package vlm
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/llama3v/llama3v/model/chat"
 	"github.com/llama3v/llama3v/model/llama"
@@ -36,6 +38,21 @@ func (c *Config) ChatFormat(have chat.Config) chat.Format {
 		return f
 	}
 	return text
+}
+
+// ReadTemplate reads the chat template of a model folder, or takes its family's. Errors: chat.ErrNoTemplate
+// without either, and those of chat.ReadConfig and chat.New.
+func ReadTemplate(fsys fs.FS, c *Config) (*chat.Template, error) {
+	config, err := chat.ReadConfig(fsys)
+	if err != nil && !errors.Is(err, chat.ErrNoTemplate) {
+		return nil, err
+	}
+	for _, s := range config.Specials { // a folder may have no tokenizer_config.json
+		if config.BOS == "" && s.ID == c.BOS {
+			config.BOS = s.Text
+		}
+	}
+	return chat.New(config.With(c.ChatFormat(config)))
 }
 
 // Frame says what stands in a prompt for a picture: the rows of its views, and in families that cut
