@@ -70,7 +70,7 @@ func TestWhatIsReused(t *testing.T) {
 		{"P57: another picture in the second page", pictured(64, 20, Rows{"red", 20}), pictured(64, 20, Rows{"blue", 20}), 16},
 		{"P57: two pictures in the other order", pictured(64, 0, Rows{"red", 16}, Rows{"blue", 16}), pictured(64, 0, Rows{"blue", 16}, Rows{"red", 16}), 0},
 		{"P57: the second of two changed", pictured(64, 0, Rows{"red", 20}, Rows{"blue", 20}), pictured(64, 0, Rows{"red", 20}, Rows{"grey", 20}), 16},
-		{"P57: identities that run together", pictured(64, 0, Rows{"ab", 8}, Rows{"c", 8}), pictured(64, 0, Rows{"a", 8}, Rows{"bc", 8}), 0},
+		{"P57: identities that run together", pictured(64, 0, Rows{"a\x00\x08b", 8}, Rows{"c", 8}), pictured(64, 0, Rows{"a", 8}, Rows{"b\x00\x08c", 8}), 0},
 		{"one row more of the first of two", pictured(64, 0, Rows{"red", 8}, Rows{"blue", 8}), pictured(64, 0, Rows{"red", 9}, Rows{"blue", 7}), 0},
 		{"a picture's later rows are not its first", pictured(64, 0, Rows{"red", 32}), pictured(64, 0, Rows{"red", 16}, Rows{"red", 16}), 16},
 		{"the same rows in two halves of the text", pictured(64, 4, Rows{"red", 6}, Rows{"red", 6}), pictured(64, 4, Rows{"red", 6}, Rows{"red", 6}), 48},
@@ -199,6 +199,32 @@ func TestEvictionLeavesWhatIsInUse(t *testing.T) {
 		require.Empty(t, got, "two known pages and one free: one is missing")
 		require.Equal(t, 1, len(c.free))
 		a.Close()
+		s := <-got
+		require.Equal(t, 32, s.Reused)
+		s.Close()
+		requireAllFree(t, c)
+	})
+}
+
+// Known pages that a request is to reuse cannot make room for the rest of it, too.
+func TestWhatIsReusedMakesNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := pool(4)
+		text := pictured(33, 0)
+		held(t, c, text, 33, 32).Close()
+		other := held(t, c, nil, 2*PageSize, 0)
+		require.Equal(t, []int{0, 2}, []int{len(c.free), c.known.idle.Len()})
+		got := make(chan *Sequence, 1)
+		go func() {
+			s, err := c.ReserveText(context.Background(), 33, text)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- s
+		}()
+		synctest.Wait()
+		require.Empty(t, got)
+		other.Close()
 		s := <-got
 		require.Equal(t, 32, s.Reused)
 		s.Close()
