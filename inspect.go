@@ -147,6 +147,9 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 	device := ops.NewDevice(bc, library.Capabilities())
 	defer device.Close()
 	loader := load.New(device, cp)
+	if err := c.quantize(loader); err != nil {
+		return err
+	}
 	model := vlm.Declare(loader, d.Config)
 	if d.Unused, err = loader.Check(); err != nil {
 		return err

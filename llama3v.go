@@ -130,6 +130,9 @@ func open(ctx context.Context, fsys fs.FS, name string, opts []Option) (*Model, 
 // load declares, checks and plans, then reads the weights and allocates what runs them.
 func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Checkpoint, free int64) error {
 	loader := load.New(m.device, checkpoint)
+	if err := m.config.quantize(loader); err != nil {
+		return err
+	}
 	m.model = vlm.Declare(loader, mc)
 	unknown, err := loader.Check()
 	if err != nil {

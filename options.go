@@ -11,6 +11,7 @@ import (
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/tokenizer"
 	"github.com/llama3v/llama3v/model/vlm"
+	"github.com/llama3v/llama3v/model/weights"
 )
 
 // Option sets how a model is opened. An option with a value that makes no sense fails Open with
@@ -48,6 +49,7 @@ type config struct {
 	context      int
 	cache        int
 	activations  Activations
+	quantization weights.DType // Invalid: weights stay as they are
 	memoryLimit  int64
 	featureCache int64
 	alpha        Alpha

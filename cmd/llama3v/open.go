@@ -11,6 +11,7 @@ import (
 
 	"github.com/llama3v/llama3v"
 	"github.com/llama3v/llama3v/hub"
+	"github.com/llama3v/llama3v/model/weights"
 )
 
 // openFlags are the flags of every command that opens a model.
@@ -18,6 +19,7 @@ type openFlags struct {
 	backend     string
 	library     string
 	activations string
+	quantize    string
 	alpha       string
 	kernels     string
 	projector   string
@@ -34,6 +36,7 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.backend, "backend", "", "backend: cpu, cuda, metal, or auto (default: LLAMA3V_BACKEND, then auto)")
 	flags.StringVar(&f.library, "library", "", "path of the backend library to open")
 	flags.StringVar(&f.activations, "activations", "auto", "type of activations in products: f32, bf16, int8, or auto (int8 for quantised weights, else f32)")
+	flags.StringVar(&f.quantize, "quantize", "", "turn float weights of linear layers into a block type while loading: Q4_0, Q8_0, Q4_K ...")
 	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
 	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
 	flags.IntVar(&f.eyeLayers, "vision-layers", 0, "layers of an mmproj file's tower that run (default: the one the file names, or all)")
@@ -54,6 +57,13 @@ func (f *openFlags) options() ([]llama3v.Option, error) {
 	case "f32", "bf16", "int8", "auto":
 	default:
 		return nil, usage("--activations %s: one of f32, bf16, int8, auto", f.activations)
+	}
+	if f.quantize != "" {
+		t, ok := weights.ParseBlockType(f.quantize)
+		if !ok {
+			return nil, usage("--quantize %s: one of %v", f.quantize, weights.Quantized)
+		}
+		opts = append(opts, llama3v.WithQuantization(t))
 	}
 	switch f.alpha {
 	case "white":

@@ -31,6 +31,8 @@ type declarations struct {
 	random   *random // nil: tensors come from the checkpoint
 	targets  []target
 	after    []func()
+
+	quantization quantization
 }
 
 // target is one field of the tree and where its data comes from.
@@ -99,7 +101,9 @@ const (
 // piece is a declared Part.
 type piece struct {
 	Part
+	cols         int
 	weight, bias *weights.Slot
+	keep         bool // its type: tables and transposed weights
 }
 
 // Linear declares a product [sum of the parts' rows, in] and fills dst. Weights keep the type they have
@@ -114,7 +118,7 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 		if shape == nil {
 			shape = []int{p.of(), in}
 		}
-		pieces[i] = piece{Part: p, weight: l.expect(p.Weight, shape...)}
+		pieces[i] = piece{Part: p, cols: in, weight: l.expect(p.Weight, shape...)}
 		if bias {
 			pieces[i].bias = l.expect(p.Bias, p.of())
 		}
@@ -124,7 +128,7 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 	l.add(target{
 		bytes: func() (int64, error) {
 			var total int64
-			for _, g := range byType(pieces) {
+			for _, g := range byType(pieces, l.quantization) {
 				n, err := l.device.WeightBytes(g.dtype, g.rows(), in)
 				if err != nil {
 					return 0, err
@@ -138,7 +142,7 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 		},
 		read: func(ctx context.Context, block []byte) error {
 			dst.More = nil
-			for i, g := range byType(pieces) {
+			for i, g := range byType(pieces, l.quantization) {
 				w, err := l.stack(ctx, g, in, block)
 				if err != nil {
 					return err
@@ -169,12 +173,14 @@ func (l *Loader) Linear(dst *ops.Linear, in int, bias Bias, parts ...Part) {
 
 // Table declares a weight [rows, cols] that is looked up by row, and may be a product too.
 func (l *Loader) Table(dst **ops.Weight, name string, rows, cols int) {
-	pieces := []piece{{Part: Part{Rows: rows}, weight: l.expect(name, rows, cols)}}
+	pieces := []piece{{Part: Part{Rows: rows}, cols: cols, weight: l.expect(name, rows, cols), keep: true}}
 	l.products = append(l.products, pieces)
 	l.add(target{
-		bytes: func() (int64, error) { return l.device.WeightBytes(byType(pieces)[0].dtype, rows, cols) },
+		bytes: func() (int64, error) {
+			return l.device.WeightBytes(byType(pieces, quantization{})[0].dtype, rows, cols)
+		},
 		read: func(ctx context.Context, block []byte) (err error) {
-			*dst, err = l.stack(ctx, byType(pieces)[0], cols, block)
+			*dst, err = l.stack(ctx, byType(pieces, quantization{})[0], cols, block)
 			return err
 		},
 	})
@@ -247,10 +253,10 @@ func (g group) rows() int {
 }
 
 // byType cuts pieces where their type changes. It comes after Check, which finds the types.
-func byType(pieces []piece) []group {
+func byType(pieces []piece, q quantization) []group {
 	var groups []group
 	for _, p := range pieces {
-		t := deviceType(p.weight.DType)
+		t := deviceType(q.of(p.weight.DType, p.cols))
 		if n := len(groups); n > 0 && groups[n-1].dtype == t {
 			groups[n-1].pieces = append(groups[n-1].pieces, p)
 		} else {
@@ -294,7 +300,11 @@ func (l *Loader) Check() (unknown []string, err error) {
 func (l *Loader) Products() []ops.DType {
 	var types []ops.DType
 	for _, pieces := range l.products {
-		for _, g := range byType(pieces) {
+		q := l.quantization
+		if pieces[0].keep {
+			q = quantization{}
+		}
+		for _, g := range byType(pieces, q) {
 			if !slices.Contains(types, g.dtype) {
 				types = append(types, g.dtype)
 			}
@@ -341,7 +351,7 @@ func (l *Loader) stack(ctx context.Context, g group, cols int, block []byte) (*o
 		if l.random != nil {
 			err = l.random.pack(ctx, w, first, p.Rows)
 		} else {
-			err = p.pack(ctx, w, first, block)
+			err = p.pack(ctx, w, first, block, l.quantization.report)
 		}
 		if err != nil {
 			return nil, errors.Join(err, w.Free())
@@ -352,7 +362,7 @@ func (l *Loader) stack(ctx context.Context, g group, cols int, block []byte) (*o
 }
 
 // pack reads the piece's rows to rows first, first+1, ... of w.
-func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte) error {
+func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte, report func(Quantized)) error {
 	rows, err := p.weight.Read()
 	if err != nil {
 		return err
@@ -361,6 +371,10 @@ func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte)
 		block = make([]byte, rows.RowBytes())
 	}
 	stored := p.weight.DType
+	var blocks *requantizer
+	if t, ok := storedType(w.DType()); ok && t != stored {
+		blocks = &requantizer{tensor: p.weight.Name, from: stored, to: t, cols: w.Cols()}
+	}
 	end := p.First + p.Rows
 	for at := 0; at < end; {
 		if ctx.Err() != nil {
@@ -374,7 +388,11 @@ func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte)
 		from, to := max(at, p.First), min(at+n, end)
 		if from < to {
 			data := block[(from-at)*rows.RowBytes() : (to-at)*rows.RowBytes()]
-			if deviceType(stored) != w.DType() || stored == weights.F64 {
+			if blocks != nil {
+				if data, err = blocks.rows(data, from); err != nil {
+					return err
+				}
+			} else if deviceType(stored) != w.DType() || stored == weights.F64 {
 				if data, err = widen(data, stored); err != nil {
 					return err
 				}
@@ -384,6 +402,9 @@ func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte)
 			}
 		}
 		at += n
+	}
+	if blocks != nil && report != nil {
+		report(blocks.result())
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // single weights.
 func (l *Loader) Transposed(dst *ops.Linear, name string, rows, cols int) {
 	slot := l.expect(name, cols, rows)
-	pieces := []piece{{Part: Part{Rows: rows}, weight: slot}}
+	pieces := []piece{{Part: Part{Rows: rows}, cols: cols, weight: slot, keep: true}}
 	l.products = append(l.products, pieces)
 	l.add(target{
 		bytes: func() (int64, error) { return l.device.WeightBytes(transposedType(slot.DType), rows, cols) },

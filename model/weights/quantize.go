@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -107,6 +108,16 @@ func QuantizeRows(dst []byte, src []float32, cols int, d DType) error {
 		}
 	}
 	return nil
+}
+
+// ParseBlockType finds a block type by its name ("Q4_K", in capitals or not).
+func ParseBlockType(name string) (d DType, ok bool) {
+	for _, d := range Quantized {
+		if strings.EqualFold(d.String(), name) {
+			return d, true
+		}
+	}
+	return Invalid, false
 }
 
 // Fallback is the type for rows of cols values where d is wanted: d itself where its blocks fill the
