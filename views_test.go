@@ -225,3 +225,40 @@ func TestFamilyPreparation(t *testing.T) {
 		require.ErrorContains(t, err, "preprocessor_config.json", name)
 	}
 }
+
+// The golden models' prompts hold what stands for a picture, with one id in place of a view's positions.
+func TestGoldenFrames(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		open       func(*testing.T) *Model
+		prompt     int
+		rows, cols int
+		image      int32
+	}{
+		{"idefics3", idefics3, 0, 1, 2, 290},
+		{"idefics3", idefics3, 1, 0, 0, 290},
+		{"minicpmv25", miniCPM, 0, 1, 2, 200},
+		{"minicpmv25", miniCPM, 1, 0, 0, 200},
+	} {
+		m := tc.open(t)
+		ids, err := m.frame.Expand(tc.rows, tc.cols)
+		require.NoError(t, err)
+		views := tc.rows*tc.cols + 1
+		var short []int32
+		slots := 0
+		for i, id := range ids {
+			if id != llama.Slot {
+				short = append(short, id)
+				continue
+			}
+			if slots++; i == 0 || ids[i-1] != llama.Slot {
+				short = append(short, tc.image)
+			}
+		}
+		require.Equal(t, views*m.model.PictureTokens(), slots)
+		prompt := golden.Open(t, tc.name).Prompts()[tc.prompt]
+		require.Len(t, prompt.Images, views)
+		at := slices.Index(prompt.IDs, short[0])
+		require.Equal(t, short, prompt.IDs[at:at+len(short)], prompt.Name)
+	}
+}

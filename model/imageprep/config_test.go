@@ -147,6 +147,8 @@ func TestParseConfigCrop(t *testing.T) {
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(siglipConfig))
 	f.Add([]byte(`{"image_processor_type": "LlavaImageProcessor", "do_pad": true, "size": 9, "crop_size": 9, "resample": 3}`))
+	f.Add([]byte(`{"image_processor_type": "SmolVLMImageProcessor", "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 1, "size": {"longest_edge": 9}, "max_image_size": {"longest_edge": 3}}`))
+	f.Add([]byte(`{"image_processor_type": "MiniCPMVImageProcessor", "max_slice_nums": 9, "scale_resolution": 28, "patch_size": 14, "norm_mean": [0, 0, 0], "norm_std": [1, 1, 1]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseConfig(data)
 		if err != nil {
