@@ -17,9 +17,13 @@ type Metadata struct {
 	file string
 	// bool, string, an integer or float type of the format's width, or a slice of one of them.
 	values map[string]any
+	order  []string          // of the keys in the file
+	kinds  map[string]uint32 // of lists: the format's type of their elements
 }
 
-func newMetadata(file string) *Metadata { return &Metadata{file: file, values: map[string]any{}} }
+func newMetadata(file string) *Metadata {
+	return &Metadata{file: file, values: map[string]any{}, kinds: map[string]uint32{}}
+}
 
 // Keys lists all keys, sorted.
 func (m *Metadata) Keys() []string { return slices.Sorted(maps.Keys(m.values)) }
@@ -30,6 +34,52 @@ func (m *Metadata) Has(key string) bool { _, ok := m.values[key]; return ok }
 // Value is what the file has for a key: bool, string, a number of Go's type of that width, or a slice
 // of these, not to be changed; nil where it has nothing.
 func (m *Metadata) Value(key string) any { return m.values[key] }
+
+// List is all keys in the order of the file, with values of the width that they have there, as WriteGGUF
+// takes them.
+func (m *Metadata) List() []Key {
+	keys := make([]Key, len(m.order))
+	for i, key := range m.order {
+		keys[i] = Key{key, narrow(m.values[key], m.kinds[key])}
+	}
+	return keys
+}
+
+// narrow gives a list of numbers the width of the format's type.
+func narrow(value any, kind uint32) any {
+	switch list := value.(type) {
+	case []int64:
+		switch kind {
+		case ggufU8:
+			return each(list, func(v int64) uint8 { return uint8(v) })
+		case ggufI8:
+			return each(list, func(v int64) int8 { return int8(v) })
+		case ggufU16:
+			return each(list, func(v int64) uint16 { return uint16(v) })
+		case ggufI16:
+			return each(list, func(v int64) int16 { return int16(v) })
+		case ggufU32:
+			return each(list, func(v int64) uint32 { return uint32(v) })
+		case ggufI32:
+			return each(list, func(v int64) int32 { return int32(v) })
+		case ggufU64:
+			return each(list, func(v int64) uint64 { return uint64(v) })
+		}
+	case []float64:
+		if kind == ggufF32 {
+			return each(list, func(v float64) float32 { return float32(v) })
+		}
+	}
+	return value
+}
+
+func each[A, B any](list []A, f func(A) B) []B {
+	out := make([]B, len(list))
+	for i, v := range list {
+		out[i] = f(v)
+	}
+	return out
+}
 
 // shortList is the longest list that Config shows.
 const shortList = 256
@@ -224,10 +274,11 @@ func (r *ggufReader) key(m *Metadata) {
 		r.fail("key %q comes twice", key)
 		return
 	}
-	m.values[key] = r.value(key, kind)
+	m.values[key] = r.value(m, key, kind)
+	m.order = append(m.order, key)
 }
 
-func (r *ggufReader) value(key string, kind uint32) any {
+func (r *ggufReader) value(m *Metadata, key string, kind uint32) any {
 	switch kind {
 	case ggufU8:
 		return r.bytes(1)[0]
@@ -254,14 +305,14 @@ func (r *ggufReader) value(key string, kind uint32) any {
 	case ggufF64:
 		return math.Float64frombits(r.u64())
 	case ggufArray:
-		return r.array(key)
+		return r.array(m, key)
 	}
 	r.fail("key %q has a value of the unknown type %d", key, kind)
 	return nil
 }
 
 // array reads a list. Numbers of all widths become int64 or float64.
-func (r *ggufReader) array(key string) any {
+func (r *ggufReader) array(m *Metadata, key string) any {
 	kind, count := r.u32(), r.u64()
 	if r.err != nil {
 		return nil
@@ -281,6 +332,7 @@ func (r *ggufReader) array(key string) any {
 		r.fail("key %q is a list of %d elements; at most %d are read", key, count, maxGGUFArray)
 		return nil
 	}
+	m.kinds[key] = kind
 	n := int(count)
 	switch kind {
 	case ggufString:

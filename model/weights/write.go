@@ -1,18 +1,13 @@
 package weights
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -61,33 +56,7 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 // WriteFile writes a safetensors file that appears under its name only when it is complete and on
 // the disk: a crash leaves what was there before. Errors: as Write, or what the file system gave.
 func WriteFile(path string, tensors []Tensor, metadata map[string]string) error {
-	// Beside the file, as a rename does not cross file systems; created like any new file, so that
-	// the user's umask decides who may read it.
-	dir, base := filepath.Split(path)
-	temp := filepath.Join(dir, fmt.Sprintf(".%s.%016x.tmp", base, rand.Uint64()))
-	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(writeSynced(file, tensors, metadata), file.Close())
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return nil
-}
-
-func writeSynced(file *os.File, tensors []Tensor, metadata map[string]string) error {
-	buffered := bufio.NewWriterSize(file, 1<<20)
-	if err := Write(buffered, tensors, metadata); err != nil {
-		return err
-	}
-	if err := buffered.Flush(); err != nil {
-		return err
-	}
-	return file.Sync()
+	return writeFile(path, func(w io.Writer) error { return Write(w, tensors, metadata) })
 }
 
 // formatHeader writes the JSON of sorted tensors, padded.
