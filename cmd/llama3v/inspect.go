@@ -19,7 +19,7 @@ func newInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect PATH",
 		Short: "Show a model folder's or a weights file's tensors, types, config and memory plan",
-		Args:  exactly(1, "inspect wants a model folder or a safetensors file"),
+		Args:  exactly(1, "inspect wants a model folder, or a GGUF or safetensors file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := f.options()
 			if err != nil {

@@ -26,6 +26,9 @@ func ReadGGUF(g *weights.GGUF) (*Config, weights.Checkpoint, error) {
 	if err := file.Err(); err != nil {
 		return nil, nil, err
 	}
+	if IsEyeGGUF(g) {
+		return nil, nil, &FamilyError{File: g.Files()[0], ModelType: arch, Feature: "a vision tower without its text model"}
+	}
 	if arch != "llama" {
 		return nil, nil, &FamilyError{File: g.Files()[0], ModelType: arch}
 	}
