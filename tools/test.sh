@@ -82,4 +82,13 @@ else
   missing rust "build/tokenizers/libtokenizers.a is not there; tools/build-tokenizers.sh makes it"
 fi
 
+# Every fuzz target, L3V_FUZZTIME each: 20s, longer before a release (10m).
+step fuzz
+go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./... | while read -r dir; do
+  for target in $(grep -hos '^func Fuzz[A-Za-z0-9]*' "$dir"/*_test.go | awk '{print $2}'); do
+    echo "$dir $target"
+    (cd "$dir" && CGO_ENABLED=0 go test -run '^$' -fuzz "^$target\$" -fuzztime "${L3V_FUZZTIME:-20s}" .)
+  done
+done
+
 printf '\nall checks passed\n'
