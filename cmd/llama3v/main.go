@@ -5,6 +5,7 @@
 //	llama3v classify MODEL PICTURE... --labels A,B
 //	                                          probability of each label for each picture
 //	llama3v pull hf:ORG/NAME                  a model's files into the shared cache
+//	llama3v quantize IN.gguf OUT.gguf --type T  float weights into a block type
 //	llama3v inspect MODEL                     tensors, types, config, memory plan
 //	llama3v tokenize MODEL TEXT               ids of a text, or of a chat prompt
 //	llama3v doctor                            processor, libraries, self-test
@@ -76,7 +77,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRun(), newEmbed(), newClassify(), newPull(), newInspect(), newTokenize(), newDoctor(), newParity(), newBench(), newBackend())
+	root.AddCommand(newRun(), newEmbed(), newClassify(), newPull(), newQuantize(), newInspect(), newTokenize(), newDoctor(), newParity(), newBench(), newBackend())
 	return root
 }
 
