@@ -31,8 +31,8 @@ func (g target) name() string {
 	return g.library.Capabilities().Name + "-" + g.kernels
 }
 
-// scalar: the readable form, too slow for large shapes.
-func (g target) scalar() bool { return g.kernels == "scalar" }
+// scalar: the readable form, or kernels on an emulator: too slow for large shapes.
+func (g target) scalar() bool { return g.kernels == "scalar" || g.library.Capabilities().Emulated }
 
 // kernelSets are those the CPU library may have, by what the processor must have for each. A set
 // that the processor runs and the library refuses fails TestKernelSets.

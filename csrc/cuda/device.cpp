@@ -1,0 +1,495 @@
+#include "device.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "../common/blocks.h"
+#include "../common/fault.h"
+#include "../common/op.h"
+#include "ops.h"
+#include "weight.h"
+
+namespace l3v::cuda {
+namespace {
+
+// Ops that go to the stream at once. With two chunks under way, l3v_cancel waits for at most this
+// many ops twice.
+constexpr size_t kChunk = 32;
+// Words of the window of ops that are not captured; more of them run and are looked at in between.
+constexpr size_t kWindow = 4096;
+constexpr int32_t kCancelLatencyMs = 1000;  // two chunks of the largest ops in plain form
+
+// Bytes of a row as the file has it. False where they do not fit 64 bits.
+bool row_bytes(int32_t dtype, int64_t cols, int64_t* bytes) {
+  const Block b = block_of(dtype);
+  if (b.elements != 0) return !__builtin_mul_overflow(cols / b.elements, int64_t{b.bytes}, bytes);
+  return !__builtin_mul_overflow(cols, element_size(dtype), bytes);
+}
+
+struct CudaEvent final : Event {
+  ~CudaEvent() override { cudaEventDestroy(event); }
+  cudaEvent_t event = nullptr;
+};
+
+struct CudaGraph final : Graph {
+  ~CudaGraph() override {
+    for (cudaGraphExec_t chunk : chunks) cudaGraphExecDestroy(chunk);
+  }
+  std::vector<Item> items;
+  std::vector<cudaGraphExec_t> chunks;  // of kChunk items each
+  FaultWindow window;
+};
+
+size_t words_of(const std::vector<Item>& items) {
+  size_t n = 0;
+  for (const Item& i : items) n += i.kinds.size();
+  return n;
+}
+
+}  // namespace
+
+Status failed(cudaError_t e, const char* call) {
+  if (e == cudaSuccess) return {};
+  cudaGetLastError();  // what is not sticky is told once
+  const char* name = cudaGetErrorName(e);
+  const char* text = cudaGetErrorString(e);
+  switch (e) {
+    case cudaErrorMemoryAllocation: return fail(L3V_OUT_OF_MEMORY, "%s: %s (%s)", call, text, name);
+    case cudaErrorNoDevice:
+    case cudaErrorInvalidDevice:
+    case cudaErrorInsufficientDriver: return fail(L3V_UNSUPPORTED, "%s: %s (%s)", call, text, name);
+    default: return fail(L3V_DEVICE_LOST, "%s: %s (%s)", call, text, name);
+  }
+}
+
+Status make_current(int device) { return failed(cudaSetDevice(device), "cudaSetDevice"); }
+
+// For functions that return a Status.
+#define L3V_TRY(call)                                                   \
+  do {                                                                  \
+    if (Status s = failed(call, #call); !s.ok()) return s;              \
+  } while (false)
+#define L3V_PASS(status)                       \
+  do {                                         \
+    if (Status s = (status); !s.ok()) return s; \
+  } while (false)
+
+FaultWindow::~FaultWindow() {
+  cudaFree(device_);
+  cudaFreeHost(host_);
+  if (ledger_ != nullptr) ledger_->give(static_cast<int64_t>(words_ * sizeof *device_));
+}
+
+Status FaultWindow::create(size_t words, Ledger* ledger) {
+  if (words == 0) return {};
+  const size_t bytes = words * sizeof *device_;
+  L3V_PASS(ledger->take(static_cast<int64_t>(bytes), "fault words"));
+  Status s = failed(cudaMalloc(reinterpret_cast<void**>(&device_), bytes), "cudaMalloc");
+  if (s.ok()) s = failed(cudaMallocHost(reinterpret_cast<void**>(&host_), bytes), "cudaMallocHost");
+  if (!s.ok()) {
+    cudaFree(device_);
+    device_ = nullptr;
+    ledger->give(static_cast<int64_t>(bytes));
+    return s;
+  }
+  ledger_ = ledger;
+  words_ = words;
+  std::fill(host_, host_ + words, kNoFault);
+  return {};
+}
+
+cudaError_t FaultWindow::clear(cudaStream_t stream) {
+  return words_ == 0 ? cudaSuccess : cudaMemsetAsync(device_, 0xFF, words_ * sizeof *device_, stream);
+}
+
+cudaError_t FaultWindow::fetch(cudaStream_t stream) {
+  return words_ == 0 ? cudaSuccess : cudaMemcpyAsync(host_, device_, words_ * sizeof *device_, cudaMemcpyDeviceToHost, stream);
+}
+
+l3v_device_status FaultWindow::found(const std::vector<Item>& items) const {
+  size_t word = 0;
+  for (const Item& item : items) {
+    l3v_device_status status{};
+    unsigned long long least = kNoFault;
+    for (int32_t kind : item.kinds) {
+      const unsigned long long one = host_[word++];
+      if (one >= least) continue;
+      least = one;
+      status = {sizeof status, kind, item.op, item.stage, static_cast<int64_t>(one >> 32),
+                static_cast<int32_t>(static_cast<uint32_t>(one) ^ 0x80000000u)};
+    }
+    if (least != kNoFault) return status;
+  }
+  return {};
+}
+
+CudaWeight::~CudaWeight() {
+  cudaSetDevice(device);
+  cudaFree(data);
+  if (ledger != nullptr) ledger->give(row_bytes * rows);
+}
+
+Status CudaDevice::open() {
+  L3V_PASS(make_current(device_));
+  L3V_TRY(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  for (cudaEvent_t& mark : marks_) L3V_TRY(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming));
+  return {};
+}
+
+CudaDevice::~CudaDevice() {
+  cudaSetDevice(device_);
+  if (stream_ != nullptr) {
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+  for (cudaEvent_t mark : marks_)
+    if (mark != nullptr) cudaEventDestroy(mark);
+}
+
+Status CudaDevice::alloc(int64_t bytes, char** out) {
+  L3V_PASS(make_current(device_));
+  L3V_PASS(ledger_->take(bytes, "buffer"));
+  void* p = nullptr;
+  Status s = failed(cudaMalloc(&p, static_cast<size_t>(bytes)), "cudaMalloc");
+  if (s.ok()) s = failed(cudaMemsetAsync(p, 0, static_cast<size_t>(bytes), stream_), "cudaMemsetAsync");
+  if (!s.ok()) {
+    cudaFree(p);
+    ledger_->give(bytes);
+    return s;
+  }
+  *out = static_cast<char*>(p);
+  return {};
+}
+
+void CudaDevice::free(char* data, int64_t bytes) {
+  cudaSetDevice(device_);
+  cudaStreamSynchronize(stream_);  // what the caller drained is launched, not over
+  cudaFree(data);
+  ledger_->give(bytes);
+}
+
+Status CudaDevice::write(char* dst, const void* src, int64_t bytes) {
+  L3V_PASS(make_current(device_));
+  L3V_PASS(run_queued());
+  // src may be reused when this returns: pageable memory is staged by then.
+  L3V_TRY(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_));
+  return {};
+}
+
+Status CudaDevice::copy(char* dst, const char* src, int64_t bytes) {
+  Item item;
+  item.run = [=](const Queue& q) {
+    cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, q.stream);
+  };
+  return put(std::move(item));
+}
+
+Status CudaDevice::read(void* dst, const char* src, int64_t bytes) {
+  L3V_PASS(synchronize());
+  L3V_TRY(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
+  L3V_TRY(cudaStreamSynchronize(stream_));
+  return {};
+}
+
+Status CudaDevice::put(Item item) {
+  if (capturing_) {
+    captured_.push_back(std::move(item));
+    return {};
+  }
+  if (words_of(queued_) + item.kinds.size() > kWindow) {
+    drain();
+    if (!kept_.ok()) return {};  // the next wait says so
+  }
+  queued_.push_back(std::move(item));
+  return {};
+}
+
+template <class Args>
+Status CudaDevice::queue(int32_t op, void (*launcher)(const Args&, const Queue&), const Args& a,
+                         std::initializer_list<int32_t> kinds, int32_t stage) {
+  return put({[=](const Queue& q) { launcher(a, q); }, op, stage, kinds});
+}
+
+Status CudaDevice::launch(const std::vector<Item>& items, size_t begin, size_t end, const FaultWindow& window, size_t* word) {
+  for (size_t i = begin; i < end; i++) {
+    items[i].run({stream_, window.device(*word)});
+    *word += items[i].kinds.size();
+    L3V_PASS(failed(cudaGetLastError(), op_name(items[i].op)));
+  }
+  return {};
+}
+
+Status CudaDevice::pace() {
+  L3V_TRY(cudaEventRecord(marks_[mark_], stream_));
+  mark_ ^= 1;
+  L3V_TRY(cudaEventSynchronize(marks_[mark_]));  // of the chunk before; at first of none
+  return {};
+}
+
+// Launches what is queued. What it found and what failed wait for outcome().
+Status CudaDevice::run_queued() {
+  if (queued_.empty() || !kept_.ok()) return kept_.ok() ? Status{} : kept_;
+  std::vector<Item> items;
+  items.swap(queued_);
+  if (window_.words() == 0 && words_of(items) > 0) {
+    L3V_PASS(window_.create(kWindow, ledger_));
+    L3V_TRY(window_.clear(stream_));
+  }
+  size_t word = 0;
+  for (size_t begin = 0; begin < items.size() && !cancelled(); begin += kChunk) {
+    const size_t end = std::min(items.size(), begin + kChunk);
+    L3V_PASS(launch(items, begin, end, window_, &word));
+    L3V_PASS(pace());
+    for (size_t i = begin; i < end; i++) ops_run_ += items[i].op != 0;
+  }
+  if (words_of(items) == 0) return {};
+  L3V_TRY(window_.fetch(stream_));
+  L3V_TRY(window_.clear(stream_));
+  L3V_TRY(cudaStreamSynchronize(stream_));
+  if (found_.fault == L3V_FAULT_NONE) found_ = window_.found(items);
+  return {};
+}
+
+void CudaDevice::drain() {
+  Status s = make_current(device_);
+  if (s.ok()) s = run_queued();
+  if (s.ok()) s = failed(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  if (kept_.ok()) kept_ = s;
+}
+
+Status CudaDevice::synchronize() {
+  drain();
+  return outcome();
+}
+
+Status CudaDevice::outcome() {
+  Status kept;
+  std::swap(kept, kept_);
+  const l3v_device_status found = found_;
+  found_ = {};
+  if (!kept.ok()) return kept;
+  if (cancelled_.exchange(false)) return fail(L3V_CANCELLED, "l3v_cancel stopped the queued work");
+  if (found.fault == L3V_FAULT_NONE) return {};
+  reported_ = found;
+  return fault_status(found);
+}
+
+Status CudaDevice::weight_plan(int32_t dtype, int64_t rows, int64_t cols, int64_t* bytes) {
+  int64_t row = 0;
+  if (!row_bytes(dtype, cols, &row) || __builtin_mul_overflow(row, rows, bytes))
+    return fail(L3V_INVALID_ARGUMENT, "weight of %lld x %lld: its bytes do not fit 64 bits", static_cast<long long>(rows),
+                static_cast<long long>(cols));
+  return {};
+}
+
+Status CudaDevice::weight_create(int32_t dtype, int64_t rows, int64_t cols, std::unique_ptr<Weight>* out) {
+  L3V_PASS(make_current(device_));
+  int64_t bytes = 0;
+  L3V_PASS(weight_plan(dtype, rows, cols, &bytes));
+  L3V_PASS(ledger_->take(bytes, "weight"));
+  auto w = std::make_unique<CudaWeight>();
+  w->ledger = ledger_;
+  w->device = device_;
+  w->dtype = dtype;
+  w->rows = rows;
+  w->cols = cols;
+  w->row_bytes = bytes / rows;
+  void* p = nullptr;
+  L3V_TRY(cudaMalloc(&p, static_cast<size_t>(bytes)));
+  w->data = static_cast<char*>(p);
+  *out = std::move(w);
+  return {};
+}
+
+Status CudaDevice::weight_write(Weight* weight, int64_t first, int64_t rows, const void* src) {
+  CudaWeight& w = *static_cast<CudaWeight*>(weight);
+  return write(w.data + first * w.row_bytes, src, rows * w.row_bytes);
+}
+
+Status CudaDevice::weight_read(const Weight* weight, int64_t first, int64_t rows, void* dst) {
+  const CudaWeight& w = *static_cast<const CudaWeight*>(weight);
+  return read(dst, w.data + first * w.row_bytes, rows * w.row_bytes);
+}
+
+void CudaDevice::capture_abort() {
+  capturing_ = false;
+  captured_.clear();
+}
+
+Status CudaDevice::capture_end(std::unique_ptr<Graph>* out) {
+  capturing_ = false;
+  L3V_PASS(make_current(device_));
+  L3V_PASS(run_queued());
+  auto graph = std::make_unique<CudaGraph>();
+  graph->items = std::move(captured_);
+  captured_.clear();
+  L3V_PASS(graph->window.create(words_of(graph->items), ledger_));
+  size_t word = 0;
+  for (size_t begin = 0; begin < graph->items.size(); begin += kChunk) {
+    const size_t end = std::min(graph->items.size(), begin + kChunk);
+    L3V_TRY(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+    const Status launched = launch(graph->items, begin, end, graph->window, &word);
+    cudaGraph_t captured = nullptr;
+    const cudaError_t e = cudaStreamEndCapture(stream_, &captured);
+    cudaGraphExec_t chunk = nullptr;
+    Status s = launched.ok() ? failed(e, "cudaStreamEndCapture") : launched;
+    if (s.ok()) s = failed(cudaGraphInstantiate(&chunk, captured, 0), "cudaGraphInstantiate");
+    if (captured != nullptr) cudaGraphDestroy(captured);
+    if (!s.ok()) return s;
+    graph->chunks.push_back(chunk);
+  }
+  *out = std::move(graph);
+  return {};
+}
+
+Status CudaDevice::replay(Graph* graph, int32_t steps, char* in, const void* host_in, int64_t in_bytes, const char* out,
+                          void* host_out, int64_t out_bytes, int32_t* done) {
+  CudaGraph& g = *static_cast<CudaGraph*>(graph);
+  *done = 0;
+  L3V_PASS(make_current(device_));
+  drain();
+  if (!kept_.ok() || cancelled() || found_.fault != L3V_FAULT_NONE) return outcome();
+  if (in_bytes > 0) L3V_TRY(cudaMemcpyAsync(in, host_in, static_cast<size_t>(in_bytes), cudaMemcpyHostToDevice, stream_));
+  const int64_t each = out_bytes / steps;
+  for (int32_t step = 0; step < steps && !cancelled(); step++) {
+    L3V_TRY(g.window.clear(stream_));
+    size_t begin = 0;
+    for (cudaGraphExec_t chunk : g.chunks) {
+      if (cancelled()) break;
+      L3V_TRY(cudaGraphLaunch(chunk, stream_));
+      if (g.chunks.size() > 1) L3V_PASS(pace());
+      const size_t end = std::min(g.items.size(), begin + kChunk);
+      for (size_t i = begin; i < end; i++) ops_run_ += g.items[i].op != 0;
+      begin = end;
+    }
+    L3V_TRY(g.window.fetch(stream_));
+    if (each > 0 && !cancelled())
+      L3V_TRY(cudaMemcpyAsync(static_cast<char*>(host_out) + step * each, out, static_cast<size_t>(each), cudaMemcpyDeviceToHost, stream_));
+    L3V_TRY(cudaStreamSynchronize(stream_));
+    if (cancelled() && begin < g.items.size()) break;
+    found_ = g.window.found(g.items);
+    if (found_.fault != L3V_FAULT_NONE) break;
+    ++*done;
+  }
+  return outcome();
+}
+
+Status CudaDevice::event_create(std::unique_ptr<Event>* out) {
+  L3V_PASS(make_current(device_));
+  auto event = std::make_unique<CudaEvent>();
+  L3V_TRY(cudaEventCreateWithFlags(&event->event, cudaEventDefault));
+  *out = std::move(event);
+  return {};
+}
+
+Status CudaDevice::event_record(Event* event) {
+  Item item;
+  CudaEvent* e = static_cast<CudaEvent*>(event);
+  item.run = [=](const Queue& q) {
+    cudaEventRecord(e->event, q.stream);
+    e->recorded = true;
+  };
+  return put(std::move(item));
+}
+
+Status CudaDevice::event_elapsed(Event* start, Event* end, double* seconds) {
+  L3V_PASS(synchronize());
+  float milliseconds = 0;
+  L3V_TRY(cudaEventElapsedTime(&milliseconds, static_cast<CudaEvent*>(start)->event, static_cast<CudaEvent*>(end)->event));
+  *seconds = milliseconds * 1e-3;
+  return {};
+}
+
+// Each op with the kinds of fault it can find, in the order of its kernels' words.
+Status CudaDevice::linear(const LinearArgs& a) { return queue(L3V_STRUCT_LINEAR, linear_cuda, a); }
+Status CudaDevice::embedding(const EmbeddingArgs& a) {
+  return queue(L3V_STRUCT_EMBEDDING, embedding_cuda, a, {L3V_FAULT_TOKEN_ID});
+}
+Status CudaDevice::layer_norm(const LayerNormArgs& a) { return queue(L3V_STRUCT_LAYER_NORM, layer_norm_cuda, a); }
+Status CudaDevice::rms_norm(const RmsNormArgs& a) { return queue(L3V_STRUCT_RMS_NORM, rms_norm_cuda, a); }
+Status CudaDevice::patch_embed(const PatchEmbedArgs& a) { return queue(L3V_STRUCT_PATCH_EMBED, patch_embed_cuda, a); }
+Status CudaDevice::attention(const AttentionArgs& a) {
+  return queue(L3V_STRUCT_ATTENTION, attention_cuda, a, {L3V_FAULT_OFFSETS});
+}
+Status CudaDevice::cache_append(const CacheAppendArgs& a) {
+  return queue(L3V_STRUCT_CACHE_APPEND, cache_append_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE});
+}
+Status CudaDevice::paged_attention(const PagedAttentionArgs& a) {
+  return queue(L3V_STRUCT_PAGED_ATTENTION, paged_attention_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE});
+}
+Status CudaDevice::rope(const RopeArgs& a) { return queue(L3V_STRUCT_ROPE, rope_cuda, a, {L3V_FAULT_POSITION}); }
+Status CudaDevice::swiglu(const SwigluArgs& a) { return queue(L3V_STRUCT_SWIGLU, swiglu_cuda, a); }
+Status CudaDevice::activation(const ActivationArgs& a) { return queue(L3V_STRUCT_ACTIVATION, activation_cuda, a); }
+Status CudaDevice::copy_rows(const CopyRowsArgs& a) {
+  return queue(L3V_STRUCT_COPY_ROWS, copy_rows_cuda, a, {L3V_FAULT_ROW_INDEX});
+}
+Status CudaDevice::softmax(const SoftmaxArgs& a) { return queue(L3V_STRUCT_SOFTMAX, softmax_cuda, a); }
+Status CudaDevice::topk(const TopkArgs& a) { return queue(L3V_STRUCT_TOPK, topk_cuda, a, {L3V_FAULT_NOT_FINITE}); }
+Status CudaDevice::advance(const AdvanceArgs& a) { return queue(L3V_STRUCT_ADVANCE, advance_cuda, a); }
+Status CudaDevice::check_finite(const CheckFiniteArgs& a) {
+  return queue(L3V_STRUCT_CHECK_FINITE, check_finite_cuda, a, {L3V_FAULT_NOT_FINITE}, a.stage);
+}
+Status CudaDevice::penalize(const PenalizeArgs& a) {
+  return queue(L3V_STRUCT_PENALIZE, penalize_cuda, a, {L3V_FAULT_SETTING});
+}
+Status CudaDevice::sample(const SampleArgs& a) {
+  return queue(L3V_STRUCT_SAMPLE, sample_cuda, a, {L3V_FAULT_NOT_FINITE, L3V_FAULT_SETTING, L3V_FAULT_POSITION});
+}
+Status CudaDevice::log_prob(const LogProbArgs& a) {
+  return queue(L3V_STRUCT_LOG_PROB, log_prob_cuda, a, {L3V_FAULT_TOKEN_ID, L3V_FAULT_NOT_FINITE});
+}
+
+}  // namespace l3v::cuda
+
+namespace l3v {
+
+using namespace cuda;
+
+Status backend_probe(int32_t device, l3v_capabilities* out) {
+  int driver = 0, runtime = 0, count = 0;
+  if (Status s = failed(cudaDriverGetVersion(&driver), "cudaDriverGetVersion"); !s.ok()) return s;
+  if (Status s = failed(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion"); !s.ok()) return s;
+  if (driver == 0) return fail(L3V_UNSUPPORTED, "there is no NVIDIA driver on this machine");
+  if (driver / 1000 < runtime / 1000)
+    return fail(L3V_UNSUPPORTED, "the driver is for CUDA %d.%d, this library needs %d.%d", driver / 1000, driver % 1000 / 10,
+                runtime / 1000, runtime % 1000 / 10);
+  if (Status s = failed(cudaGetDeviceCount(&count), "cudaGetDeviceCount"); !s.ok()) return s;
+  if (device >= count) return fail(L3V_UNSUPPORTED, "there is no cuda device %d: there are %d", device, count);
+  cudaDeviceProp p{};
+  if (Status s = failed(cudaGetDeviceProperties(&p, device), "cudaGetDeviceProperties"); !s.ok()) return s;
+  if (p.major < 8) return fail(L3V_UNSUPPORTED, "%s has compute capability %d.%d, this library needs 8.0", p.name, p.major, p.minor);
+  if (Status s = make_current(device); !s.ok()) return s;
+  size_t free = 0, total = 0;
+  if (Status s = failed(cudaMemGetInfo(&free, &total), "cudaMemGetInfo"); !s.ok()) return s;
+  const auto types = [](auto... type) { return ((uint64_t{1} << type) | ...); };
+  *out = {};
+  out->struct_size = sizeof *out;
+  out->flags = L3V_CAP_CAPTURE | L3V_CAP_BATCH_INVARIANT;
+#if !defined(__CUDACC__) && defined(L3V_EMULATED)
+  out->flags |= L3V_CAP_EMULATED;
+#endif
+  out->weight_types = types(L3V_F32, L3V_F16, L3V_BF16, L3V_Q4_0, L3V_Q4_1, L3V_Q5_0, L3V_Q5_1, L3V_Q8_0, L3V_Q2_K, L3V_Q3_K,
+                            L3V_Q4_K, L3V_Q5_K, L3V_Q6_K, L3V_IQ4_NL, L3V_IQ4_XS);
+  out->activation_types = types(L3V_F32);
+  out->compute_types = types(L3V_F32, L3V_BF16);
+  out->memory_total = static_cast<int64_t>(total);
+  out->memory_free = static_cast<int64_t>(free);
+  out->max_head_dim = kMaxHeadDim;
+  out->max_topk = kMaxTopk;
+  out->cores = p.multiProcessorCount;
+  out->cancel_latency_ms = kCancelLatencyMs;
+  std::snprintf(out->name, sizeof out->name, "cuda");
+  std::snprintf(out->device, sizeof out->device, "%.100s, %d.%d", p.name, p.major, p.minor);
+  return {};
+}
+
+Status backend_create(const l3v_context_params& p, Ledger* ledger, std::unique_ptr<Device>* out) {
+  if (p.kernels[0] != 0) return fail(L3V_UNSUPPORTED, "the cuda backend has no kernel set \"%s\"", p.kernels);
+  auto device = std::make_unique<CudaDevice>(p.device, ledger);
+  if (Status s = device->open(); !s.ok()) return s;
+  *out = std::move(device);
+  return {};
+}
+
+}  // namespace l3v
