@@ -22,15 +22,16 @@ type Option func(*config) error
 type Activations string
 
 const (
-	// F32 keeps activations as they are: the parity path.
+	// F32, the default, keeps activations as they are.
 	F32 Activations = "f32"
 	// BF16 rounds them to bfloat16 before each product with bfloat16 weights; sums stay float32.
 	BF16 Activations = "bf16"
 	// Int8 is for quantised weights; a model without them refuses it with ErrUnsupported.
 	Int8 Activations = "int8"
-	// Auto, the default, takes the fastest type whose answers were shown to equal float32's within a
-	// stated bound. For f32, f16 and bf16 weights that is F32; for quantised weights it is Int8 where the
-	// backend has it: perplexity of SmolLM2-135M changes by less than 0.5 % (TestSmolLM2Int8).
+	// Auto takes the fastest type whose perplexity was shown to equal float32's within a stated bound.
+	// For f32, f16 and bf16 weights that is F32; for quantised weights it is Int8 where the backend has
+	// it: that of SmolLM2-135M changes by less than 0.5 % (TestSmolLM2Int8). An answer whose tokens win
+	// by little may still be another one.
 	Auto Activations = "auto"
 )
 
@@ -69,7 +70,7 @@ type config struct {
 
 func newConfig(opts []Option) (*config, error) {
 	c := &config{
-		backend: os.Getenv("LLAMA3V_BACKEND"), activations: Auto, featureCache: 256 << 20,
+		backend: os.Getenv("LLAMA3V_BACKEND"), activations: F32, featureCache: 256 << 20,
 		alpha: AlphaWhite, maxPixels: imageprep.DefaultMaxPixels, maxBytes: imageprep.DefaultMaxBytes,
 		logger: slog.New(slog.DiscardHandler),
 	}

@@ -35,7 +35,7 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.backend, "backend", "", "backend: cpu, cuda, metal, or auto (default: LLAMA3V_BACKEND, then auto)")
 	flags.StringVar(&f.library, "library", "", "path of the backend library to open")
-	flags.StringVar(&f.activations, "activations", "auto", "type of activations in products: f32, bf16, int8, or auto (int8 for quantised weights, else f32)")
+	flags.StringVar(&f.activations, "activations", "f32", "type of activations in products: f32, bf16, int8, or auto (int8 for quantised weights, else f32)")
 	flags.StringVar(&f.quantize, "quantize", "", "turn float weights of linear layers into a block type while loading: Q4_0, Q8_0, Q4_K ...")
 	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
 	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
