@@ -75,6 +75,8 @@ func TestP83EachSignatureCrossesWhole(t *testing.T) {
 	require.Equal(t, fmt.Sprint(id, " ", low, " ", id, " ", big, " -7"), text(t, c.Copy(b, low, b, big, -7)))
 	require.Equal(t, fmt.Sprint(id, " ", big, " -2 ", echoSum(data), " 3"), text(t, w.WriteRows(big, -2, data)))
 	require.Equal(t, fmt.Sprint(id, " -3 ", low, " dst 3"), text(t, w.ReadRows(-3, low, data)))
+	require.Equal(t, fmt.Sprint(id, " ", big, " ", echoSum(data), " 3"), text(t, w.WritePacked(big, data)))
+	require.Equal(t, fmt.Sprint(id, " ", low, " dst 3"), text(t, w.ReadPacked(low, data)))
 	_, err = g.Replay(math.MinInt32, data, data[:2])
 	require.Equal(t, fmt.Sprint(id, " -2147483648 ", echoSum(data), " 3 out 2"), text(t, err))
 	_, err = g.Replay(math.MaxInt32+1, nil, nil)
@@ -292,6 +294,8 @@ func TestP88Close(t *testing.T) {
 		"buffer read":  func() error { return b.Read(0, data) },
 		"weight write": func() error { return w.WriteRows(0, 1, data) },
 		"weight read":  func() error { return w.ReadRows(0, 1, data) },
+		"packed write": func() error { return w.WritePacked(0, data) },
+		"packed read":  func() error { return w.ReadPacked(0, data) },
 		"replay":       func() error { _, err := g.Replay(1, nil, nil); return err },
 		"record":       e.Record,
 		"elapsed":      func() error { _, err := e.Since(e); return err },

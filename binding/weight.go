@@ -88,6 +88,37 @@ func (w *Weight) ReadRows(first, rows int64, dst []byte) error {
 	return c.call(symWeightReadRows, 6)
 }
 
+// ReadPacked waits, and copies bytes of the packed form, from offset on: see PlanWeight for how many
+// there are. They mean something to the very library that they came from.
+//
+//	l3v_status l3v_weight_read_packed(l3v_context* ctx, uint64_t weight, int64_t offset, void* dst,
+//	                                  int64_t bytes);
+func (w *Weight) ReadPacked(offset int64, dst []byte) error {
+	c := w.c
+	if err := w.lock(symWeightReadPacked); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	c.args[1], c.args[2] = uintptr(w.id), uintptr(offset)
+	c.args[3], c.args[4] = host(&c.out, dst), uintptr(len(dst))
+	return c.call(symWeightReadPacked, 5)
+}
+
+// WritePacked writes bytes of the packed form. A weight whose bytes were all written has all its rows.
+//
+//	l3v_status l3v_weight_write_packed(l3v_context* ctx, uint64_t weight, int64_t offset,
+//	                                   const void* src, int64_t bytes);
+func (w *Weight) WritePacked(offset int64, src []byte) error {
+	c := w.c
+	if err := w.lock(symWeightWritePacked); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	c.args[1], c.args[2] = uintptr(w.id), uintptr(offset)
+	c.args[3], c.args[4] = host(&c.in, src), uintptr(len(src))
+	return c.call(symWeightWritePacked, 5)
+}
+
 // Close frees the weight once queued work is done with it. ErrBusy: a live graph uses it, and it
 // stays open. A second Close does nothing.
 //

@@ -217,6 +217,15 @@ l3v_status l3v_weight_read_rows(l3v_context* c, uint64_t w, int64_t first, int64
   memset(dst, (int)first, (size_t)bytes);
   return L3V_OK;
 }
+l3v_status l3v_weight_read_packed(l3v_context* c, uint64_t w, int64_t offset, void* dst, int64_t bytes) {
+  ENTER("%llu %lld %s %lld", U(w), I(offset), dst ? "dst" : "null", I(bytes));
+  memset(dst, (int)offset, (size_t)bytes);
+  return L3V_OK;
+}
+l3v_status l3v_weight_write_packed(l3v_context* c, uint64_t w, int64_t offset, const void* src, int64_t bytes) {
+  ENTER("%llu %lld %x %lld", U(w), I(offset), sum(src, bytes), I(bytes));
+  return steady(c, src, bytes);
+}
 l3v_status l3v_capture_begin(l3v_context* c) { ENTER("capture_begin"); return L3V_OK; }
 l3v_status l3v_capture_end(l3v_context* c, const l3v_graph_params* p, uint64_t* out) {
   ENTER("%s", dump(p));

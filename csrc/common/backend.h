@@ -193,6 +193,9 @@ class Device {
                                std::unique_ptr<Weight>* out) = 0;
   virtual Status weight_write(Weight* w, int64_t first, int64_t rows, const void* src) = 0;
   virtual Status weight_read(const Weight* w, int64_t first, int64_t rows, void* dst) = 0;
+  // Bytes of the packed form, of which weight_plan says how many there are.
+  virtual Status weight_write_packed(Weight* w, int64_t offset, int64_t bytes, const void* src) = 0;
+  virtual Status weight_read_packed(const Weight* w, int64_t offset, int64_t bytes, void* dst) = 0;
 
   virtual void capture_begin() = 0;
   virtual Status capture_end(std::unique_ptr<Graph>* out) = 0;

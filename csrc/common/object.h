@@ -49,6 +49,7 @@ struct WeightObject final : Object {
   WeightObject() : Object(kKind) {}
   std::unique_ptr<Weight> weight;
   RowSet written;
+  RowSet packed;  // bytes of the packed form that were written
 };
 
 struct GraphObject final : Object {

@@ -53,6 +53,20 @@ Status rows_of(l3v_context* ctx, uint64_t id, int64_t first, int64_t rows, const
   return {};
 }
 
+// Finds the weight and checks bytes [offset, offset + bytes) of its packed form, of *all bytes.
+Status packed_of(l3v_context* ctx, uint64_t id, int64_t offset, int64_t bytes, const void* host,
+                 WeightObject** out, int64_t* all) {
+  if (Status s = ctx->find(id, out); !s.ok()) return s;
+  const Weight& w = *(*out)->weight;
+  if (Status s = ctx->device->weight_plan(w.dtype, w.rows, w.cols, all); !s.ok()) return s;
+  if (bytes < 1 || offset < 0 || offset > *all || bytes > *all - offset)
+    return fail(L3V_INVALID_ARGUMENT, "%lld bytes from byte %lld on, of the %lld of weight #%lld",
+                static_cast<long long>(bytes), static_cast<long long>(offset),
+                static_cast<long long>(*all), l3v_context::number(id));
+  if (host == nullptr) return fail(L3V_INVALID_ARGUMENT, "the host block is null");
+  return {};
+}
+
 }  // namespace
 }  // namespace l3v
 
@@ -98,6 +112,31 @@ l3v_status l3v_weight_read_rows(l3v_context* ctx, uint64_t weight, int64_t first
     if (Status s = rows_of(ctx, weight, first, rows, dst, bytes, &w); !s.ok()) return s;
     if (Status s = ctx->device->synchronize(); !s.ok()) return s;
     return ctx->device->weight_read(w->weight.get(), first, rows, dst);
+  });
+}
+
+l3v_status l3v_weight_read_packed(l3v_context* ctx, uint64_t weight, int64_t offset, void* dst,
+                                  int64_t bytes) {
+  return enter(ctx, "l3v_weight_read_packed", During::kNoCapture, [&]() -> Status {
+    WeightObject* w = nullptr;
+    int64_t all = 0;
+    if (Status s = packed_of(ctx, weight, offset, bytes, dst, &w, &all); !s.ok()) return s;
+    if (Status s = ctx->device->synchronize(); !s.ok()) return s;
+    return ctx->device->weight_read_packed(w->weight.get(), offset, bytes, dst);
+  });
+}
+
+l3v_status l3v_weight_write_packed(l3v_context* ctx, uint64_t weight, int64_t offset, const void* src,
+                                   int64_t bytes) {
+  return enter(ctx, "l3v_weight_write_packed", During::kNoCapture, [&]() -> Status {
+    WeightObject* w = nullptr;
+    int64_t all = 0;
+    if (Status s = packed_of(ctx, weight, offset, bytes, src, &w, &all); !s.ok()) return s;
+    if (Status s = ctx->device->weight_write_packed(w->weight.get(), offset, bytes, src); !s.ok())
+      return s;
+    w->packed.add(offset, offset + bytes);
+    if (w->packed.missing(all) < 0) w->written.add(0, w->weight->rows);
+    return {};
   });
 }
 

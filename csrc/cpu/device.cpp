@@ -11,6 +11,7 @@
 #include "memory.h"
 #include "ops.h"
 #include "processor.h"
+#include "weight.h"
 #include "work.h"
 
 namespace l3v::cpu {
@@ -315,6 +316,18 @@ Status CpuDevice::weight_write(Weight* w, int64_t first, int64_t rows, const voi
 Status CpuDevice::weight_read(const Weight* w, int64_t first, int64_t rows, void* dst) {
   if (Status s = synchronize(); !s.ok()) return s;
   cpu::weight_read(w, first, rows, dst);
+  return {};
+}
+
+Status CpuDevice::weight_write_packed(Weight* w, int64_t offset, int64_t bytes, const void* src) {
+  drain();
+  std::memcpy(static_cast<PackedWeight*>(w)->data + offset, src, static_cast<size_t>(bytes));
+  return {};
+}
+
+Status CpuDevice::weight_read_packed(const Weight* w, int64_t offset, int64_t bytes, void* dst) {
+  if (Status s = synchronize(); !s.ok()) return s;
+  std::memcpy(dst, packed(w).data + offset, static_cast<size_t>(bytes));
   return {};
 }
 

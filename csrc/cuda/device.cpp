@@ -312,6 +312,14 @@ Status CudaDevice::weight_read(const Weight* weight, int64_t first, int64_t rows
   return read(dst, w.data + first * w.row_bytes, rows * w.row_bytes);
 }
 
+Status CudaDevice::weight_write_packed(Weight* w, int64_t offset, int64_t bytes, const void* src) {
+  return write(static_cast<CudaWeight*>(w)->data + offset, src, bytes);
+}
+
+Status CudaDevice::weight_read_packed(const Weight* w, int64_t offset, int64_t bytes, void* dst) {
+  return read(dst, static_cast<const CudaWeight*>(w)->data + offset, bytes);
+}
+
 void CudaDevice::capture_abort() {
   capturing_ = false;
   captured_.clear();

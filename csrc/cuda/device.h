@@ -70,6 +70,8 @@ class CudaDevice final : public Device {
   Status weight_create(int32_t dtype, int64_t rows, int64_t cols, std::unique_ptr<Weight>* out) override;
   Status weight_write(Weight* w, int64_t first, int64_t rows, const void* src) override;
   Status weight_read(const Weight* w, int64_t first, int64_t rows, void* dst) override;
+  Status weight_write_packed(Weight* w, int64_t offset, int64_t bytes, const void* src) override;
+  Status weight_read_packed(const Weight* w, int64_t offset, int64_t bytes, void* dst) override;
 
   void capture_begin() override { capturing_ = true; }
   Status capture_end(std::unique_ptr<Graph>* out) override;

@@ -293,6 +293,13 @@ L3V_API l3v_status l3v_weight_write_rows(l3v_context* ctx, uint64_t weight, int6
 /* The inverse: bit for bit what was written. Waits. */
 L3V_API l3v_status l3v_weight_read_rows(l3v_context* ctx, uint64_t weight, int64_t first,
                                         int64_t rows, void* dst, int64_t bytes);
+/* The packed form itself, bytes [offset, offset + bytes) of the l3v_weight_plan bytes it takes: for a
+ * cache of weights, as it means something to this very library alone. Since ABI 1.1. Read waits; a
+ * weight whose packed bytes were all written has all its rows. Not under capture. */
+L3V_API l3v_status l3v_weight_read_packed(l3v_context* ctx, uint64_t weight, int64_t offset, void* dst,
+                                          int64_t bytes);
+L3V_API l3v_status l3v_weight_write_packed(l3v_context* ctx, uint64_t weight, int64_t offset,
+                                           const void* src, int64_t bytes);
 /* L3V_BUSY: a live graph uses it. */
 L3V_API l3v_status l3v_weight_free(l3v_context* ctx, uint64_t weight);
 

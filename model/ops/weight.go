@@ -97,6 +97,18 @@ func (w *Weight) ReadRows(first, n int) ([]byte, error) {
 	return dst, w.packed.ReadRows(int64(first), int64(n), dst)
 }
 
+// PackedBytes is the size of the packed form.
+func (w *Weight) PackedBytes() (int64, error) { return w.device.WeightBytes(w.dtype, w.rows, w.cols) }
+
+// ReadPacked waits, and copies bytes of the packed form, from offset on: for a cache that the same
+// library reads with WritePacked.
+func (w *Weight) ReadPacked(offset int64, dst []byte) error { return w.packed.ReadPacked(offset, dst) }
+
+// WritePacked writes bytes of the packed form. With all of them written, all rows are.
+func (w *Weight) WritePacked(offset int64, src []byte) error {
+	return w.packed.WritePacked(offset, src)
+}
+
 // Free gives the memory back once queued work is done with it; a second Free does nothing.
 // binding.ErrBusy: a live graph uses it, and it stays.
 func (w *Weight) Free() error {

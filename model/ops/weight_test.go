@@ -158,3 +158,43 @@ func TestWeightFree(t *testing.T) {
 		require.Equal(t, []int64{before.Bytes, before.Objects}, []int64{after.Bytes, after.Objects})
 	})
 }
+
+// TestPackedBytes: a weight written in the packed form of another is that one; until the last byte is
+// there it is not written, and what leaves the packed form is refused.
+func TestPackedBytes(t *testing.T) {
+	each(t, func(t *testing.T, d *device) {
+		for _, dtype := range []ops.DType{ops.F32, ops.BF16, ops.Q4_0} {
+			const rows, cols = 65, 96
+			elements, bytes := dtype.Block()
+			data := make([]byte, rows*cols/elements*bytes)
+			for i := range data {
+				data[i] = byte(i*7 + i>>8)
+			}
+			from, err := d.NewWeight(dtype, rows, cols)
+			until(d, from, err)
+			require.NoError(t, from.WriteRows(0, data))
+			size, err := from.PackedBytes()
+			require.NoError(t, err)
+			packed := make([]byte, size)
+			half := size / 2
+			require.NoError(t, from.ReadPacked(half, packed[half:]))
+			require.NoError(t, from.ReadPacked(0, packed[:half]))
+
+			to, err := d.NewWeight(dtype, rows, cols)
+			until(d, to, err)
+			require.NoError(t, to.WritePacked(0, packed[:half]))
+			s := d.Stream()
+			s.Linear(d.tensor(ops.F32, 1, rows), d.tensor(ops.F32, 1, cols), ops.Linear{Weight: to})
+			require.ErrorIs(t, s.Wait(), binding.ErrInvalidArgument, "half a weight")
+			require.NoError(t, to.WritePacked(half, packed[half:]))
+			got, err := to.ReadRows(0, rows)
+			require.NoError(t, err)
+			require.Equal(t, data, got)
+			d.run(func(s *ops.Stream) {
+				s.Linear(d.tensor(ops.F32, 1, rows), d.tensor(ops.F32, 1, cols), ops.Linear{Weight: to})
+			})
+			require.ErrorIs(t, to.WritePacked(size-1, packed[:2]), binding.ErrInvalidArgument)
+			require.ErrorIs(t, to.ReadPacked(-1, packed[:2]), binding.ErrInvalidArgument)
+		}
+	})
+}
