@@ -133,6 +133,9 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 	if err := m.config.quantize(loader); err != nil {
 		return err
 	}
+	if m.config.packedCache != "" {
+		loader.CachePacked(m.config.packedCache, m.backend.Hash)
+	}
 	m.model = vlm.Declare(loader, mc)
 	unknown, err := loader.Check()
 	if err != nil {

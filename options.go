@@ -65,6 +65,7 @@ type config struct {
 	tokenizer      tokenizer.Tokenizer
 	hub            *hub.Client // nil: as the environment says
 	projector      string      // an mmproj file
+	packedCache    string      // a folder; "": none
 	eye            vlm.EyeRules
 }
 
@@ -172,6 +173,15 @@ func WithActivations(a Activations) Option {
 		}
 		return fmt.Errorf("%w: activations %q (f32, bf16, int8, auto)", ErrOption, a)
 	}
+}
+
+// WithPackedCache keeps weights in a folder in the form that the backend packs them into, so that
+// packing them is done once, and quantising them with WithQuantization too, which takes longest. A file
+// is found by the digest of the stored weights and of the library, and its checksum is looked at; one
+// that is wrong is written anew. It takes as much space as the weights do on the device, and nothing is
+// ever deleted. The default, "", keeps none.
+func WithPackedCache(folder string) Option {
+	return func(c *config) error { c.packedCache = folder; return nil }
 }
 
 // WithMemoryLimit bounds the bytes that the model may allocate on the device. Open fails with a

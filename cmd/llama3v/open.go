@@ -23,6 +23,7 @@ type openFlags struct {
 	alpha       string
 	kernels     string
 	projector   string
+	packed      string
 	eyeLayers   int
 	eyeAct      string
 	threads     int
@@ -42,6 +43,7 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&f.eyeLayers, "vision-layers", 0, "layers of an mmproj file's tower that run (default: the one the file names, or all)")
 	flags.StringVar(&f.eyeAct, "vision-activation", "", "activation of an mmproj file's tower: gelu_tanh, gelu_erf, gelu_quick, silu (default: the file's)")
 	flags.StringVar(&f.projector, "projector", "", "mmproj file of a GGUF model (default: the one beside it)")
+	flags.StringVar(&f.packed, "packed-cache", "", "folder that keeps packed (and quantised) weights for the next time")
 	flags.IntVar(&f.threads, "threads", 0, "cpu threads (default: one per usable core)")
 	flags.IntVar(&f.context, "context", 0, "most positions of a conversation (default: the model's, at most 4096)")
 	flags.Int64Var(&f.memory, "memory-limit", 0, "most bytes on the device (default: what is free)")
@@ -91,6 +93,9 @@ func (f *openFlags) options() ([]llama3v.Option, error) {
 		return nil, usage("--vision-activation %s: one of gelu_tanh, gelu_erf, gelu_quick, silu", f.eyeAct)
 	}
 	opts = append(opts, llama3v.WithVisionLayers(f.eyeLayers), llama3v.WithVisionActivation(f.eyeAct))
+	if f.packed != "" {
+		opts = append(opts, llama3v.WithPackedCache(f.packed))
+	}
 	if f.projector != "" {
 		opts = append(opts, llama3v.WithProjector(f.projector))
 	}

@@ -33,6 +33,7 @@ type declarations struct {
 	after    []func()
 
 	quantization quantization
+	cache        *packedCache // nil: none
 }
 
 // target is one field of the tree and where its data comes from.
@@ -346,34 +347,82 @@ func (l *Loader) stack(ctx context.Context, g group, cols int, block []byte) (*o
 	if err != nil {
 		return nil, err
 	}
+	if err := l.fill(ctx, w, g, block); err != nil {
+		return nil, errors.Join(err, w.Free())
+	}
+	return w, nil
+}
+
+// fill brings a group's rows into w: from the cache of packed weights where there is one that has them.
+func (l *Loader) fill(ctx context.Context, w *ops.Weight, g group, block []byte) error {
+	if l.cache == nil || l.random != nil {
+		return l.pack(ctx, w, g, block)
+	}
+	key, err := l.cache.key(ctx, g, w.Cols(), block)
+	if err != nil {
+		return err
+	}
+	if found, err := l.cache.load(ctx, key, w, block); err != nil || found {
+		return err
+	}
+	if err := l.pack(ctx, w, g, block); err != nil {
+		return err
+	}
+	return l.cache.save(key, w, block)
+}
+
+// pack reads a group's rows and has the device pack them.
+func (l *Loader) pack(ctx context.Context, w *ops.Weight, g group, block []byte) error {
 	first := 0
 	for _, p := range g.pieces {
+		var err error
 		if l.random != nil {
 			err = l.random.pack(ctx, w, first, p.Rows)
 		} else {
 			err = p.pack(ctx, w, first, block, l.quantization.report)
 		}
 		if err != nil {
-			return nil, errors.Join(err, w.Free())
+			return err
 		}
 		first += p.Rows
 	}
-	return w, nil
+	return nil
 }
 
 // pack reads the piece's rows to rows first, first+1, ... of w.
 func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte, report func(Quantized)) error {
+	stored := p.weight.DType
+	var blocks *requantizer
+	if t, ok := storedType(w.DType()); ok && t != stored {
+		blocks = &requantizer{tensor: p.weight.Name, from: stored, to: t, cols: w.Cols()}
+	}
+	err := p.each(ctx, block, func(data []byte, row int) (err error) {
+		if blocks != nil {
+			if data, err = blocks.rows(data, row); err != nil {
+				return err
+			}
+		} else if deviceType(stored) != w.DType() || stored == weights.F64 {
+			if data, err = widen(data, stored); err != nil {
+				return err
+			}
+		}
+		return w.WriteRows(first+row-p.First, data)
+	})
+	if err == nil && blocks != nil && report != nil {
+		report(blocks.result())
+	}
+	return err
+}
+
+// each reads the piece's rows, as they are stored, through block and calls f with some of them and the
+// number of the first in its tensor.
+func (p piece) each(ctx context.Context, block []byte, f func(data []byte, row int) error) error {
 	rows, err := p.weight.Read()
 	if err != nil {
 		return err
 	}
 	if rows.RowBytes() > len(block) {
 		block = make([]byte, rows.RowBytes())
-	}
-	stored := p.weight.DType
-	var blocks *requantizer
-	if t, ok := storedType(w.DType()); ok && t != stored {
-		blocks = &requantizer{tensor: p.weight.Name, from: stored, to: t, cols: w.Cols()}
 	}
 	end := p.First + p.Rows
 	for at := 0; at < end; {
@@ -385,26 +434,12 @@ func (p piece) pack(ctx context.Context, w *ops.Weight, first int, block []byte,
 			return err
 		}
 		// What lies before and behind the piece in its tensor is read over.
-		from, to := max(at, p.First), min(at+n, end)
-		if from < to {
-			data := block[(from-at)*rows.RowBytes() : (to-at)*rows.RowBytes()]
-			if blocks != nil {
-				if data, err = blocks.rows(data, from); err != nil {
-					return err
-				}
-			} else if deviceType(stored) != w.DType() || stored == weights.F64 {
-				if data, err = widen(data, stored); err != nil {
-					return err
-				}
-			}
-			if err := w.WriteRows(first+from-p.First, data); err != nil {
+		if from, to := max(at, p.First), min(at+n, end); from < to {
+			if err := f(block[(from-at)*rows.RowBytes():(to-at)*rows.RowBytes()], from); err != nil {
 				return err
 			}
 		}
 		at += n
-	}
-	if blocks != nil && report != nil {
-		report(blocks.result())
 	}
 	return nil
 }
