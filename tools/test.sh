@@ -6,6 +6,7 @@
 #   cc             a C compiler, for the fake library of the binding's tests
 #   race           the race detector (needs cgo)
 #   sanitize       the op suite on a library built with address and undefined-behaviour sanitizers
+#   emulator       the CUDA kernels' op suite on the emulator
 #   llama3-vocab   the Llama 3 vocabulary (tools/fetch-llama3-vocab.sh)
 #   smollm2        SmolLM2-135M, a real model of 98 MB (tools/fetch-smollm2.sh)
 #   rust           the Rust tokenizer (tools/build-tokenizers.sh)
@@ -23,7 +24,7 @@ missing() { # what, why
 }
 
 # The Rust tokenizer has a step of its own; elsewhere its tests skip.
-plain=$(printf %s "${L3V_REQUIRE:-}" | tr , '\n' | grep -vx rust | paste -sd, - || true)
+plain=$(printf %s "${L3V_REQUIRE:-}" | tr , '\n' | grep -vx -e rust -e emulator | paste -sd, - || true)
 
 command -v go >/dev/null || { echo "make test needs Go 1.26 or newer (https://go.dev/dl)" >&2; exit 1; }
 
@@ -73,6 +74,15 @@ if [ "$(uname -s)" = Linux ] && [ -f "$asan" ]; then
     L3V_REQUIRE=$plain CGO_ENABLED=0 go test -short ./model/ops/... ./model/vlm/... ./binding/...
 else
   missing sanitize "gcc's address sanitizer is not installed"
+fi
+
+step CUDA kernels on the emulator
+if [ "$(uname -sm)" = "Linux x86_64" ] && command -v cmake >/dev/null && command -v "${CXX:-g++}" >/dev/null; then
+  cmake -S . -B build/emu $(command -v ninja >/dev/null && echo -G Ninja) -DL3V_EMULATE=ON >/dev/null
+  cmake --build build/emu --target llama3v-cuda -j "$(getconf _NPROCESSORS_ONLN)"
+  LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=cuda CGO_ENABLED=0 go test -short ./model/ops
+else
+  missing emulator "the emulator runs on Linux on x86-64 and needs cmake and g++"
 fi
 
 step the Rust tokenizer

@@ -24,6 +24,9 @@ import (
 // smolLM2 is the folder and name of SmolLM2-135M-Instruct, Q4_1.
 func smolLM2(t *testing.T) (folder, name string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the real model takes a minute")
+	}
 	path := os.Getenv("LLAMA3V_SMOLLM2")
 	if path == "" {
 		path = filepath.Join(golden.Root(), "..", "build", "fetched", "smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
