@@ -5,7 +5,7 @@
 //	llama3v classify MODEL PICTURE... --labels A,B
 //	                                          probability of each label for each picture
 //	llama3v pull hf:ORG/NAME                  a model's files into the shared cache
-//	llama3v quantize IN.gguf OUT.gguf --type T  float weights into a block type
+//	llama3v quantize IN OUT --type T     a model with its weights in another type
 //	llama3v inspect MODEL                     tensors, types, config, memory plan
 //	llama3v tokenize MODEL TEXT               ids of a text, or of a chat prompt
 //	llama3v doctor                            processor, libraries, self-test

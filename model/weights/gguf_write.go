@@ -20,13 +20,26 @@ type Key struct {
 	Value any
 }
 
-// GGUFTensor is a tensor to be written. Data writes exactly the bytes that its type and shape take, row
+// GGUFTensor is a tensor to be written in pieces, to a GGUF file or with [WriteStreams]. Data writes exactly the bytes that its type and shape take, row
 // by row; it is called once, in the order of the tensors.
 type GGUFTensor struct {
 	Name  string
 	DType DType
 	Shape []int // outermost first, at most 4
 	Data  func(w io.Writer) error
+}
+
+// write passes a tensor on and counts its bytes.
+func (t *GGUFTensor) write(w io.Writer, format string) error {
+	size, _ := t.DType.Bytes(t.Shape...)
+	counted := &exactWriter{w: w, left: size}
+	if err := t.Data(counted); err != nil {
+		return err
+	}
+	if counted.left != 0 {
+		return &FormatError{File: format, Tensor: t.Name, Reason: fmt.Sprintf("%d of %d bytes were not written", counted.left, size)}
+	}
+	return nil
 }
 
 var ggufNumbers = func() map[DType]uint32 {
@@ -53,14 +66,10 @@ func WriteGGUF(w io.Writer, keys []Key, tensors []GGUFTensor) error {
 	}
 	padding := make([]byte, alignment)
 	for _, t := range tensors {
-		size, _ := t.DType.Bytes(t.Shape...)
-		counted := &exactWriter{w: w, left: size}
-		if err := t.Data(counted); err != nil {
+		if err := t.write(w, "gguf"); err != nil {
 			return err
 		}
-		if counted.left != 0 {
-			return &FormatError{File: "gguf", Tensor: t.Name, Reason: fmt.Sprintf("%d of %d bytes were not written", counted.left, size)}
-		}
+		size, _ := t.DType.Bytes(t.Shape...)
 		if _, err := w.Write(padding[:padded(size, alignment)-size]); err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ type Alias struct {
 	Name string // there
 	// HeadRows above 0 undoes the order of rows that GGUF files have in query and key matrices: within
 	// each head of so many rows, row 2j is the head's row j, and row 2j+1 its row HeadRows/2+j (llama.cpp's
-	// convert_hf_to_gguf.py, LlamaModel.permute).
+	// convert_hf_to_gguf.py, LlamaModel.permute). Below 0 it makes that order, with heads of -HeadRows rows.
 	HeadRows int
 }
 
@@ -63,18 +63,19 @@ func (r *renamed) Rows(name string) (*Rows, error) {
 		return nil, err
 	}
 	rows.info.Name = name
-	if a.HeadRows > 0 {
-		rows.data = &headOrder{data: rows.data, rowBytes: rows.rowBytes, rows: int64(a.HeadRows)}
+	if a.HeadRows != 0 {
+		rows.data = &headOrder{data: rows.data, rowBytes: rows.rowBytes, rows: int64(max(a.HeadRows, -a.HeadRows)), undo: a.HeadRows > 0}
 	}
 	return rows, nil
 }
 
-// headOrder reads rows of heads in their own order. It reads a head at a time and keeps the newest,
-// as rows are asked for one after the other.
+// headOrder reads rows of heads in another order than they lie in. It reads a head at a time and keeps
+// the newest, as rows are asked for one after the other.
 type headOrder struct {
 	data     io.ReaderAt
 	rowBytes int64
 	rows     int64 // of a head
+	undo     bool  // GGUF's order, rather than make it
 
 	head   int64 // that buffer holds, once it is there
 	buffer []byte
@@ -104,9 +105,10 @@ func (h *headOrder) row(row int64) ([]byte, error) {
 		}
 		h.buffer, h.head = buffer, head
 	}
-	stored := 2 * r
-	if r >= h.rows/2 {
-		stored = 2*(r-h.rows/2) + 1
+	half := h.rows / 2
+	stored := r/2 + r%2*half
+	if h.undo {
+		stored = r%half*2 + r/half
 	}
 	return h.buffer[stored*h.rowBytes : (stored+1)*h.rowBytes], nil
 }

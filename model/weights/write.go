@@ -30,7 +30,21 @@ type Tensor struct {
 // reserved, more than 8 dimensions, data of another size than the shape says, metadata that is not
 // UTF-8, or a header over 100 MB. Then what w gives.
 func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
-	tensors = slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
+	streams := make([]GGUFTensor, len(tensors))
+	for i, t := range tensors {
+		if fault := t.fault(); fault != "" {
+			return &FormatError{File: "safetensors", Tensor: t.Name, Reason: fault}
+		}
+		streams[i] = GGUFTensor{t.Name, t.DType, t.Shape, func(w io.Writer) error { _, err := w.Write(t.Data); return err }}
+	}
+	return WriteStreams(w, streams, metadata)
+}
+
+// WriteStreams is [Write] for tensors that pass through in pieces, so that a file of any size takes
+// little memory. Errors: as Write, then what Data gives, and ErrFormat where it writes another number of
+// bytes.
+func WriteStreams(w io.Writer, tensors []GGUFTensor, metadata map[string]string) error {
+	tensors = slices.SortedFunc(slices.Values(tensors), func(a, b GGUFTensor) int {
 		return cmp.Or(cmp.Compare(b.DType.Bits(), a.DType.Bits()), strings.Compare(a.Name, b.Name))
 	})
 	header, err := formatHeader(tensors, metadata)
@@ -46,7 +60,7 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 		return err
 	}
 	for _, t := range tensors {
-		if _, err := w.Write(t.Data); err != nil {
+		if err := t.write(w, "safetensors"); err != nil {
 			return err
 		}
 	}
@@ -59,8 +73,13 @@ func WriteFile(path string, tensors []Tensor, metadata map[string]string) error 
 	return writeFile(path, func(w io.Writer) error { return Write(w, tensors, metadata) })
 }
 
+// WriteStreamsFile is WriteFile for tensors that pass through in pieces.
+func WriteStreamsFile(path string, tensors []GGUFTensor, metadata map[string]string) error {
+	return writeFile(path, func(w io.Writer) error { return WriteStreams(w, tensors, metadata) })
+}
+
 // formatHeader writes the JSON of sorted tensors, padded.
-func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
+func formatHeader(tensors []GGUFTensor, metadata map[string]string) ([]byte, error) {
 	b := []byte{'{'}
 	if len(metadata) > 0 {
 		b = append(appendString(b, metadataKey), ":{"...)
@@ -79,7 +98,8 @@ func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) 
 	offset := int64(0)
 	var names keySet
 	for _, t := range tensors {
-		if fault := t.fault(); fault != "" {
+		size, fault := headerFault(t.Name, t.DType, t.Shape)
+		if fault != "" {
 			return nil, &FormatError{File: "safetensors", Tensor: t.Name, Reason: fault}
 		}
 		if !names.add(t.Name) {
@@ -96,8 +116,8 @@ func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) 
 			}
 			b = fmt.Append(b, n)
 		}
-		b = fmt.Appendf(b, `],"data_offsets":[%d,%d]}`, offset, offset+int64(len(t.Data)))
-		offset += int64(len(t.Data))
+		b = fmt.Appendf(b, `],"data_offsets":[%d,%d]}`, offset, offset+size)
+		offset += size
 	}
 	b = append(b, '}')
 	for len(b)%8 != 0 { // the 8 bytes of the length before it change nothing
@@ -111,18 +131,27 @@ func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) 
 
 // fault says what is wrong with a tensor by itself, or nothing.
 func (t *Tensor) fault() string {
-	size, ok := t.DType.Bytes(t.Shape...)
-	switch {
-	case t.Name == "" || t.Name == metadataKey || !utf8.ValidString(t.Name):
-		return "not a name that a tensor can have"
-	case len(t.Shape) > maxRank:
-		return fmt.Sprintf("more than %d dimensions", maxRank)
-	case !ok:
-		return fmt.Sprintf("%s %v has no size in whole bytes below 2^63", t.DType, t.Shape)
-	case size != int64(len(t.Data)):
-		return fmt.Sprintf("%s %v takes %d bytes, there are %d", t.DType, t.Shape, size, len(t.Data))
+	size, fault := headerFault(t.Name, t.DType, t.Shape)
+	if fault == "" && size != int64(len(t.Data)) {
+		fault = fmt.Sprintf("%s %v takes %d bytes, there are %d", t.DType, t.Shape, size, len(t.Data))
 	}
-	return ""
+	return fault
+}
+
+// headerFault is a tensor's size, or what is wrong with its line of the header.
+func headerFault(name string, d DType, shape []int) (size int64, fault string) {
+	size, ok := d.Bytes(shape...)
+	switch {
+	case name == "" || name == metadataKey || !utf8.ValidString(name):
+		fault = "not a name that a tensor can have"
+	case len(shape) > maxRank:
+		fault = fmt.Sprintf("more than %d dimensions", maxRank)
+	case d.Quantized():
+		fault = fmt.Sprintf("the format has no type %s", d)
+	case !ok:
+		fault = fmt.Sprintf("%s %v has no size in whole bytes below 2^63", d, shape)
+	}
+	return size, fault
 }
 
 // appendString appends s as a JSON string.
