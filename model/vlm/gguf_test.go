@@ -303,3 +303,55 @@ func TestGGUFEyeRules(t *testing.T) {
 		}
 	})
 }
+
+// TestGoldenGGUFPictures: a picture's question through both files of a model, to the logits behind it.
+func TestGoldenGGUFPictures(t *testing.T) {
+	const placeholder, tolerance = 422, 2e-4
+	var golden struct {
+		Vision []struct {
+			IDs    []int32 `json:"ids"`
+			Logits string  `json:"hf_logits_last"`
+		} `json:"vision"`
+	}
+	readJSON(t, filepath.Join(ggufRoot(), "models.json"), &golden)
+	require.Len(t, golden.Vision, 2)
+	models := filepath.Join(ggufRoot(), "models")
+	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+		for i, tc := range []struct {
+			name, text, eye string
+			views           int
+			pixels          func(t *testing.T) []float32
+		}{
+			{"llava", "tiny-llava.F32.gguf", "tiny-llava.mmproj-old.gguf", 1, func(t *testing.T) []float32 { return rgbPixels(t, "tiny-llava.24x24.rgb") }},
+			{"idefics3", "tiny-idefics3.F32.gguf", "tiny-idefics3.mmproj-F32.gguf", 3, func(t *testing.T) []float32 { return npy(t, filepath.Join(models, "tiny-idefics3.pixels.npy")) }},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				want := golden.Vision[i]
+				m := loadEyed(t, dev, tc.text, tc.eye, vlm.EyeRules{})
+				eye, err := vlm.NewEye(dev, m, tc.views)
+				require.NoError(t, err)
+				s := dev.Stream()
+				seen, err := eye.Project(s, tc.pixels(t))
+				require.NoError(t, err)
+				ids := append([]int32{}, want.IDs...)
+				for k, id := range ids {
+					if id == placeholder {
+						ids[k] = llama.Slot
+					}
+				}
+				r, err := llama.NewRunner(dev, m.Decoder, ops.F32, llama.Sizes{Positions: 64, Context: 64, PrefillRows: 64})
+				require.NoError(t, err)
+				seq, err := r.Cache.Reserve(context.Background(), len(ids))
+				require.NoError(t, err)
+				defer seq.Close()
+				_, err = r.Prefill(s, seq, ids, seen.Data, true)
+				require.NoError(t, err)
+				logits, err := r.Logits(false)
+				require.NoError(t, err)
+				worst := largestDifference(t, logits, npy(t, filepath.Join(ggufRoot(), want.Logits)))
+				t.Logf("logits: largest difference %.1e", worst)
+				require.LessOrEqual(t, worst, tolerance)
+			})
+		}
+	})
+}
