@@ -31,8 +31,9 @@ __device__ float float_of(int32_t bits) {
 
 // Floats in order as unsigned integers.
 __device__ uint32_t key_of(float f) {
+  const float value = f + 0.0f;  // -0 is 0
   uint32_t bits;
-  memcpy(&bits, &f, sizeof bits);
+  memcpy(&bits, &value, sizeof bits);
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
