@@ -108,20 +108,20 @@ func (c *featureCache) get(ctx context.Context, keys []string, compute func(indi
 			return result, hit, nil
 		}
 		found, claimed, flight := c.claim(open)
-		var todo []int
+		var absent []int
 		for i, value := range found {
 			if value != nil {
 				result[at[i]], hit[at[i]] = value, true
 			} else if claimed[i] {
-				todo = append(todo, at[i])
+				absent = append(absent, at[i])
 			}
 		}
-		if len(todo) > 0 {
-			if err := c.fill(keys, todo, result, compute); err != nil {
+		if len(absent) > 0 {
+			if err := c.fill(keys, absent, result, compute); err != nil {
 				return nil, nil, err
 			}
 			// The same picture further on in this request.
-			for _, i := range todo {
+			for _, i := range absent {
 				for j := range keys {
 					if result[j] == nil && keys[j] == keys[i] {
 						result[j], hit[j] = result[i], true
@@ -140,10 +140,10 @@ func (c *featureCache) get(ctx context.Context, keys []string, compute func(indi
 }
 
 // fill computes the claimed indices and delivers every claim, also when compute fails or panics.
-func (c *featureCache) fill(keys []string, todo []int, result []*features, compute func([]int) ([]*features, error)) error {
+func (c *featureCache) fill(keys []string, absent []int, result []*features, compute func([]int) ([]*features, error)) error {
 	var values []*features
 	defer func() {
-		for k, i := range todo {
+		for k, i := range absent {
 			if k < len(values) {
 				c.deliver(keys[i], values[k])
 			} else {
@@ -151,12 +151,12 @@ func (c *featureCache) fill(keys []string, todo []int, result []*features, compu
 			}
 		}
 	}()
-	values, err := compute(todo)
+	values, err := compute(absent)
 	if err != nil {
 		values = nil
 		return err
 	}
-	for k, i := range todo {
+	for k, i := range absent {
 		result[i] = values[k]
 	}
 	return nil

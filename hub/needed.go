@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/llama3v/llama3v/model/weights"
 )
 
 // small are the files of a model beside its weights.
@@ -143,21 +145,8 @@ func isProjector(name string) bool {
 	return isGGUF(name) && strings.Contains(path.Base(name), "mmproj")
 }
 
-// splitStem is what the parts of a split file share: NAME of NAME-00001-of-00003.gguf, else "".
+// splitStem is what the parts of a split file share, "" for another file.
 func splitStem(name string) string {
-	base, ok := strings.CutSuffix(name, ".gguf")
-	const tail = len("-00001-of-00003")
-	if !ok || len(base) <= tail {
-		return ""
-	}
-	mark := base[len(base)-tail:]
-	if mark[0] != '-' || mark[6:10] != "-of-" {
-		return ""
-	}
-	for _, digit := range mark[1:6] + mark[10:] {
-		if digit < '0' || digit > '9' {
-			return ""
-		}
-	}
-	return base[:len(base)-tail]
+	stem, _, _ := weights.SplitName(name)
+	return stem
 }

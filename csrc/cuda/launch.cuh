@@ -47,6 +47,18 @@ struct Max {
   __device__ float operator()(float a, float b) const { return a > b ? a : b; }
 };
 
+struct Least {
+  __device__ int32_t operator()(int32_t a, int32_t b) const { return a < b ? a : b; }
+};
+
+// Floats in order as unsigned integers. Both zeros are one.
+__device__ inline uint32_t ordered_bits(float f) {
+  const float value = f + 0.0f;  // -0 is 0
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
 // v of all threads of the block (kThreads) put together in one fixed order, a tree over lanes and
 // then over warps; every thread gets the result. scratch: one T a warp. Behind it scratch is free.
 template <class T, class Combine>

@@ -12,10 +12,6 @@ struct Shared {
   int32_t columns[kThreads / 32];
 };
 
-struct Least {
-  __device__ int32_t operator()(int32_t a, int32_t b) const { return a < b ? a : b; }
-};
-
 // faults: of ids, then of values.
 __global__ void __launch_bounds__(kThreads) log_prob_kernel(LogProbArgs a, unsigned long long* faults) {
   L3V_SHARED(Shared, s);

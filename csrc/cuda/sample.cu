@@ -19,22 +19,10 @@ struct Shared {
   int32_t limit, drawn;
 };
 
-struct Least {
-  __device__ int32_t operator()(int32_t a, int32_t b) const { return a < b ? a : b; }
-};
-
 __device__ float float_of(int32_t bits) {
   float f;
   memcpy(&f, &bits, sizeof f);
   return f;
-}
-
-// Floats in order as unsigned integers.
-__device__ uint32_t key_of(float f) {
-  const float value = f + 0.0f;  // -0 is 0
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
 // The first two words of Philox4x32-10 (Salmon et al. 2011) as a number in [0, 1).
@@ -63,7 +51,7 @@ struct Row {
   int32_t equals_to; // columns of the border's own key above this one are out
   __device__ float weight(int64_t c) const { return expf((x[c] - top) / temperature); }
   __device__ bool in(int64_t c) const {
-    const uint32_t key = key_of(x[c]);
+    const uint32_t key = ordered_bits(x[c]);
     return key > border || (key == border && c <= equals_to);
   }
 };
@@ -94,14 +82,14 @@ __device__ void cut(Row& r, int32_t top_k, float top_p, Shared& s) {
   if (top_k > 0 && top_k < r.cols)
     r.border = border_of(top_k, [&](uint32_t key) {
       double n = 0;
-      for (int64_t c = threadIdx.x; c < r.cols; c += kThreads) n += key_of(r.x[c]) >= key;
+      for (int64_t c = threadIdx.x; c < r.cols; c += kThreads) n += ordered_bits(r.x[c]) >= key;
       return block_reduce(n, s.sums, Sum());
     });
   if (!(top_p < 1)) return;
   const auto above = [&](uint32_t key) {
     double sum = 0;
     for (int64_t c = threadIdx.x; c < r.cols; c += kThreads)
-      if (key_of(r.x[c]) >= key && r.in(c)) sum += r.weight(c);
+      if (ordered_bits(r.x[c]) >= key && r.in(c)) sum += r.weight(c);
     return block_reduce(sum, s.sums, Sum());
   };
   const double enough = static_cast<double>(top_p) * above(0);
@@ -111,7 +99,7 @@ __device__ void cut(Row& r, int32_t top_k, float top_p, Shared& s) {
   if (threadIdx.x == 0) {
     s.limit = -1;
     for (int64_t c = 0; c < r.cols && rest > 0; c++) {
-      if (key_of(r.x[c]) != border || !r.in(c)) continue;
+      if (ordered_bits(r.x[c]) != border || !r.in(c)) continue;
       rest -= r.weight(c);
       s.limit = static_cast<int32_t>(c);
     }

@@ -11,11 +11,7 @@ namespace {
 // A column and its value as one number: the larger comes first in the answer. Above are the value's
 // bits in the order of floats, below the column, counted down. 0: none.
 __device__ unsigned long long place_of(float value, int64_t column) {
-  const float v = value + 0.0f;  // -0 is 0
-  uint32_t bits;
-  memcpy(&bits, &v, sizeof bits);
-  bits = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return static_cast<unsigned long long>(bits) << 32 | (UINT32_MAX - static_cast<uint32_t>(column));
+  return static_cast<unsigned long long>(ordered_bits(value)) << 32 | (UINT32_MAX - static_cast<uint32_t>(column));
 }
 __device__ int32_t column_of(unsigned long long place) {
   return static_cast<int32_t>(UINT32_MAX - static_cast<uint32_t>(place));
@@ -24,10 +20,6 @@ __device__ int32_t column_of(unsigned long long place) {
 struct Greatest {
   __device__ unsigned long long operator()(unsigned long long a, unsigned long long b) const { return a > b ? a : b; }
 };
-struct Least {
-  __device__ int32_t operator()(int32_t a, int32_t b) const { return a < b ? a : b; }
-};
-
 struct Shared {
   unsigned long long best[kThreads / 32];
   int32_t columns[kThreads / 32];
