@@ -9,7 +9,7 @@ import (
 // The version of the C interface that this package is written against.
 const (
 	ABIMajor = 1
-	ABIMinor = 1
+	ABIMinor = 2
 )
 
 // ABIVersion is a library's version of the C interface.
@@ -169,9 +169,13 @@ func (f Fault) String() string {
 
 // Capability bits of l3v_capabilities.flags.
 const (
-	capEmulated       = 1
-	capCapture        = 2
-	capBatchInvariant = 4
+	capEmulated           = 1
+	capCapture            = 2
+	capBatchInvariant     = 4
+	capBatchInvariantMode = 8
+	capBlocksInHalf       = 16
+
+	contextBatchInvariant = 1 // of l3v_context_params.flags
 )
 
 // symbol names a function of the C interface by its place in symbolNames.

@@ -10,9 +10,11 @@ type Capabilities struct {
 	Name   string // "cpu", "cuda", "metal"
 	Device string // processor or card, and the kernel set chosen for it
 
-	Emulated       bool // runs a GPU's kernels on the CPU: for tests, never picked by itself
-	Capture        bool // Context.BeginCapture works
-	BatchInvariant bool // a result never depends on what else is in the batch
+	Emulated           bool // runs a GPU's kernels on the CPU: for tests, never picked by itself
+	Capture            bool // Context.BeginCapture works
+	BatchInvariant     bool // a result never depends on what else is in the batch
+	BatchInvariantMode bool // or only where ContextOptions.BatchInvariant asks
+	BlocksInHalf       bool // compute in F16 and BF16 takes weights of block types
 
 	WeightTypes     TypeSet // of weights
 	ActivationTypes TypeSet // of activations
@@ -46,20 +48,22 @@ type capabilities struct {
 
 func (c *capabilities) public() Capabilities {
 	return Capabilities{
-		Name:            cString(c.name[:]),
-		Device:          cString(c.device[:]),
-		Emulated:        c.flags&capEmulated != 0,
-		Capture:         c.flags&capCapture != 0,
-		BatchInvariant:  c.flags&capBatchInvariant != 0,
-		WeightTypes:     TypeSet(c.weightTypes),
-		ActivationTypes: TypeSet(c.activationTypes),
-		ComputeTypes:    TypeSet(c.computeTypes),
-		MemoryTotal:     c.memoryTotal,
-		MemoryFree:      c.memoryFree,
-		MaxHeadDim:      int(c.maxHeadDim),
-		MaxTopK:         int(c.maxTopK),
-		Cores:           int(c.cores),
-		CancelLatency:   time.Duration(c.cancelLatencyMS) * time.Millisecond,
+		Name:               cString(c.name[:]),
+		Device:             cString(c.device[:]),
+		Emulated:           c.flags&capEmulated != 0,
+		Capture:            c.flags&capCapture != 0,
+		BatchInvariant:     c.flags&capBatchInvariant != 0,
+		BatchInvariantMode: c.flags&capBatchInvariantMode != 0,
+		BlocksInHalf:       c.flags&capBlocksInHalf != 0,
+		WeightTypes:        TypeSet(c.weightTypes),
+		ActivationTypes:    TypeSet(c.activationTypes),
+		ComputeTypes:       TypeSet(c.computeTypes),
+		MemoryTotal:        c.memoryTotal,
+		MemoryFree:         c.memoryFree,
+		MaxHeadDim:         int(c.maxHeadDim),
+		MaxTopK:            int(c.maxTopK),
+		Cores:              int(c.cores),
+		CancelLatency:      time.Duration(c.cancelLatencyMS) * time.Millisecond,
 	}
 }
 

@@ -12,7 +12,10 @@ type ContextOptions struct {
 	Device      int
 	Threads     int    // cpu: 0 is one per usable core
 	MemoryLimit int64  // bytes the context may allocate, 0: no limit of its own
-	Kernels     string // "" lets the library choose; cpu: "scalar", "avx2", "avx512", "neon"
+	Kernels     string // "" lets the library choose; cpu: "scalar", "avx2", "avx512", "neon"; cuda: "plain", "sm80", "sm90"
+
+	// A row's bits never depend on what else is in the call: see Capabilities.BatchInvariantMode.
+	BatchInvariant bool
 }
 
 // contextParams mirrors l3v_context_params.
@@ -20,7 +23,7 @@ type contextParams struct {
 	structSize  uint32
 	device      int32
 	threads     int32
-	reserved0   uint32
+	flags       uint32
 	memoryLimit int64
 	kernels     [32]byte
 }
@@ -54,6 +57,9 @@ func (l *Library) NewContext(o ContextOptions) (*Context, error) {
 		return nil, err
 	}
 	p := contextParams{device: int32(o.Device), threads: int32(o.Threads), memoryLimit: o.MemoryLimit}
+	if o.BatchInvariant {
+		p.flags |= contextBatchInvariant
+	}
 	if len(o.Kernels) >= len(p.kernels) {
 		return nil, &Error{Op: op, Status: StatusUnsupported, Text: fmt.Sprintf("no kernel set is named %q", o.Kernels)}
 	}

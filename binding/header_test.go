@@ -142,6 +142,7 @@ func TestConstantsEqualTheHeaders(t *testing.T) {
 		"L3V_ACT_NONE": int(ActNone), "L3V_ACT_GELU_TANH": int(ActGELUTanh), "L3V_ACT_GELU_ERF": int(ActGELUErf),
 		"L3V_ACT_GELU_QUICK": int(ActGELUQuick), "L3V_ACT_SILU": int(ActSiLU),
 		"L3V_CAP_EMULATED": capEmulated, "L3V_CAP_CAPTURE": capCapture, "L3V_CAP_BATCH_INVARIANT": capBatchInvariant,
+		"L3V_CAP_BATCH_INVARIANT_MODE": capBatchInvariantMode, "L3V_CAP_BLOCKS_IN_HALF": capBlocksInHalf, "L3V_CONTEXT_BATCH_INVARIANT": contextBatchInvariant,
 		"L3V_FAULT_NONE": int(FaultNone), "L3V_FAULT_TOKEN_ID": int(FaultTokenID), "L3V_FAULT_ROW_INDEX": int(FaultRowIndex),
 		"L3V_FAULT_PAGE": int(FaultPage), "L3V_FAULT_POSITION": int(FaultPosition), "L3V_FAULT_OFFSETS": int(FaultOffsets),
 		"L3V_PEAK_COMPUTE": int(PeakCompute), "L3V_PEAK_READ": int(PeakRead),

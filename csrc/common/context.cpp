@@ -50,6 +50,8 @@ Status create(const l3v_context_params* params, l3v_context** out) {
   if (Status s = read_params(params, &p); !s.ok()) return s;
   if (p.device < 0) return fail(L3V_INVALID_ARGUMENT, "device is %d", p.device);
   if (p.threads < 0) return fail(L3V_INVALID_ARGUMENT, "threads is %d", p.threads);
+  if ((p.flags & ~L3V_CONTEXT_BATCH_INVARIANT) != 0)
+    return fail(L3V_UNSUPPORTED, "flags are 0x%x, and this library knows 0x%x", p.flags, L3V_CONTEXT_BATCH_INVARIANT);
   if (p.memory_limit < 0)
     return fail(L3V_INVALID_ARGUMENT, "memory_limit is %lld", static_cast<long long>(p.memory_limit));
   if (std::memchr(p.kernels, 0, sizeof p.kernels) == nullptr)
@@ -57,6 +59,9 @@ Status create(const l3v_context_params* params, l3v_context** out) {
 
   auto ctx = std::make_unique<l3v_context>(p.memory_limit);
   if (Status s = backend_probe(p.device, &ctx->capabilities); !s.ok()) return s;
+  if ((p.flags & L3V_CONTEXT_BATCH_INVARIANT) != 0 &&
+      (ctx->capabilities.flags & (L3V_CAP_BATCH_INVARIANT | L3V_CAP_BATCH_INVARIANT_MODE)) == 0)
+    return fail(L3V_UNSUPPORTED, "this library has no batch-invariant kernels");
   if (Status s = backend_create(p, &ctx->ledger, &ctx->device); !s.ok()) return s;
   *out = ctx.release();
   return {};

@@ -31,7 +31,7 @@ L3V_FIELDS(view, l3v_view, F(buffer), F(offset), F(row_stride), F(dtype), F(rese
 L3V_FIELDS(capabilities, l3v_capabilities, F(struct_size), F(flags), F(weight_types),
            F(activation_types), F(compute_types), F(memory_total), F(memory_free), F(max_head_dim),
            F(max_topk), F(cores), F(cancel_latency_ms), F(name), F(device))
-L3V_FIELDS(context, l3v_context_params, F(struct_size), F(device), F(threads), F(reserved0),
+L3V_FIELDS(context, l3v_context_params, F(struct_size), F(device), F(threads), F(flags),
            F(memory_limit), F(kernels))
 L3V_FIELDS(counters, l3v_counters, F(struct_size), F(reserved0), F(entries), F(ops), F(captures),
            F(replays), F(allocations), F(objects), F(bytes), F(bytes_peak), F(workspace))

@@ -133,13 +133,11 @@ int32_t Op::compute(int32_t value, const Weight& weight) {
   if (!status_.ok()) return value;
   require((ctx_.capabilities.compute_types >> value & 1) != 0, L3V_UNSUPPORTED,
           "this library does not compute in %s", dtype_name(value));
-  if (value == L3V_I8)
-    require(is_block_type(weight.dtype), L3V_UNSUPPORTED,
-            "compute in i8 takes weights of a block type, and these are %s", dtype_name(weight.dtype));
-  else
-    require(value == L3V_F32 || value == weight.dtype, L3V_UNSUPPORTED,
-            "compute in %s takes weights of that type, and these are %s", dtype_name(value),
-            dtype_name(weight.dtype));
+  const bool blocks = value == L3V_I8 || (ctx_.capabilities.flags & L3V_CAP_BLOCKS_IN_HALF) != 0;
+  require(value == L3V_F32 || value == weight.dtype || (blocks && is_block_type(weight.dtype)), L3V_UNSUPPORTED,
+          "compute in %s takes weights of %s, and these are %s", dtype_name(value),
+          value == L3V_I8 ? "a block type" : blocks ? "that type or a block type" : "that type",
+          dtype_name(weight.dtype));
   return value;
 }
 
@@ -152,6 +150,11 @@ void Op::heads(int32_t heads, int32_t kv_heads, int32_t head_dim) {
           kv_heads);
   require(head_dim <= ctx_.capabilities.max_head_dim, L3V_UNSUPPORTED,
           "head_dim is %d, and the library's kernels end at %d", head_dim, ctx_.capabilities.max_head_dim);
+}
+
+void Op::same_type(const char* a_name, const Matrix& a, const char* b_name, const Matrix& b) {
+  require(a.dtype == b.dtype, L3V_INVALID_ARGUMENT, "%s holds %s and %s %s, and they must be of one type", a_name,
+          dtype_name(a.dtype), b_name, dtype_name(b.dtype));
 }
 
 const Weight& Op::weight(uint64_t id) {
@@ -233,11 +236,14 @@ Status Op::place(const char* name, const l3v_view& v, int64_t rows, int64_t cols
     return fail(L3V_INVALID_ARGUMENT, "%s: holds %s, a type of weights alone", name, dtype_name(v.dtype));
   if (size == 0) return fail(L3V_INVALID_ARGUMENT, "%s: dtype %d is not known", name, v.dtype);
   const bool is_float = v.dtype == L3V_F32 || v.dtype == L3V_F16 || v.dtype == L3V_BF16;
-  if (holds == Holds::kActivations && !is_float)
+  const bool floats = holds == Holds::kActivations || holds == Holds::kFloats;
+  if (floats && !is_float)
     return fail(L3V_INVALID_ARGUMENT, "%s: holds %s, not a float type", name, dtype_name(v.dtype));
-  if (holds == Holds::kActivations && (ctx_.capabilities.activation_types >> v.dtype & 1) == 0)
+  if (floats && (ctx_.capabilities.activation_types >> v.dtype & 1) == 0)
     return fail(L3V_UNSUPPORTED, "%s: this library has no activations of type %s", name,
                 dtype_name(v.dtype));
+  if (holds == Holds::kFloats && v.dtype != L3V_F32)
+    return fail(L3V_UNSUPPORTED, "%s: holds %s, and the op takes f32 there", name, dtype_name(v.dtype));
   if (holds == Holds::kIndexes && v.dtype != L3V_I32)
     return fail(L3V_INVALID_ARGUMENT, "%s: holds %s, not i32", name, dtype_name(v.dtype));
   if (holds == Holds::kMask && v.dtype != L3V_U8)

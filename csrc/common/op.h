@@ -22,6 +22,7 @@ const char* dtype_name(int32_t dtype);   // "f32"
 // What a view may hold.
 enum class Holds {
   kActivations,  // a float type that the library lists
+  kFloats,       // float32
   kIndexes,      // int32
   kMask,         // uint8
   kAnything,     // any type
@@ -71,15 +72,17 @@ class Op {
   // A weight all of whose rows were written. A small empty one stands in after a failure.
   const Weight& weight(uint64_t id);
   Matrix in(const char* name, const l3v_view& v, int64_t rows, int64_t cols,
-            Holds holds = Holds::kActivations);
+            Holds holds = Holds::kFloats);
   // A view that may be none.
   Matrix optional(const char* name, const l3v_view& v, int64_t rows, int64_t cols,
-                  Holds holds = Holds::kActivations);
+                  Holds holds = Holds::kFloats);
   // in_place: the inputs that it may be the very same view as.
   Matrix out(const char* name, const l3v_view& v, int64_t rows, int64_t cols,
-             Holds holds = Holds::kActivations, std::initializer_list<const char*> in_place = {});
+             Holds holds = Holds::kFloats, std::initializer_list<const char*> in_place = {});
   Matrix optional_out(const char* name, const l3v_view& v, int64_t rows, int64_t cols,
-                      Holds holds = Holds::kActivations);
+                      Holds holds = Holds::kFloats);
+  // Two activations of one type.
+  void same_type(const char* a_name, const Matrix& a, const char* b_name, const Matrix& b);
 
   // Queues the op unless a check failed.
   template <class Args>

@@ -12,7 +12,7 @@ l3v_status l3v_rope(l3v_context* ctx, const l3v_rope_params* params) {
     a.head_dim = p.head_dim;
     a.positions = op.in("positions", p.positions, a.rows, 1, Holds::kIndexes);
     a.frequencies = op.in("frequencies", p.frequencies, 1, a.head_dim / 2);
-    a.x = op.out("x", p.x, a.rows, op.product("heads * head_dim", a.heads, a.head_dim));
+    a.x = op.out("x", p.x, a.rows, op.product("heads * head_dim", a.heads, a.head_dim), Holds::kActivations);
     return op.run(&Device::rope, a);
   });
 }

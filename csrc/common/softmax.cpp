@@ -9,7 +9,7 @@ l3v_status l3v_softmax(l3v_context* ctx, const l3v_softmax_params* params) {
     a.cols = op.count("cols", p.cols);
     a.scale = op.positive("scale", p.scale);
     a.x = op.in("x", p.x, a.rows, a.cols);
-    a.out = op.out("out", p.out, a.rows, a.cols, Holds::kActivations, {"x"});
+    a.out = op.out("out", p.out, a.rows, a.cols, Holds::kFloats, {"x"});
     return op.run(&Device::softmax, a);
   });
 }

@@ -7,8 +7,9 @@ l3v_status l3v_swiglu(l3v_context* ctx, const l3v_swiglu_params* params) {
     SwigluArgs a{};
     a.rows = op.count("rows", p.rows);
     a.cols = op.count("cols", p.cols);
-    a.gate = op.in("gate", p.gate, a.rows, a.cols);
-    a.up = op.in("up", p.up, a.rows, a.cols);
+    a.gate = op.in("gate", p.gate, a.rows, a.cols, Holds::kActivations);
+    a.up = op.in("up", p.up, a.rows, a.cols, Holds::kActivations);
+    op.same_type("gate", a.gate, "up", a.up);
     a.out = op.out("out", p.out, a.rows, a.cols, Holds::kActivations, {"gate", "up"});
     return op.run(&Device::swiglu, a);
   });

@@ -39,6 +39,7 @@ struct CudaGraph final : Graph {
   std::vector<Item> items;
   std::vector<cudaGraphExec_t> chunks;  // of kChunk items each
   FaultWindow window;
+  std::shared_ptr<ScratchBlock> scratch;
 };
 
 size_t words_of(const std::vector<Item>& items) {
@@ -121,6 +122,30 @@ l3v_device_status FaultWindow::found(const std::vector<Item>& items) const {
     }
     if (least != kNoFault) return status;
   }
+  return {};
+}
+
+ScratchBlock::~ScratchBlock() {
+  cudaSetDevice(device_);
+  cudaFree(data_);
+  ledger_->give(bytes_);
+  ledger_->workspace -= bytes_;
+}
+
+Status ScratchBlock::create(int64_t bytes, int device, Ledger* ledger, std::shared_ptr<ScratchBlock>* out) {
+  L3V_PASS(ledger->take(bytes, "workspace"));
+  void* p = nullptr;
+  if (Status s = failed(cudaMalloc(&p, static_cast<size_t>(bytes)), "cudaMalloc"); !s.ok()) {
+    ledger->give(bytes);
+    return s;
+  }
+  auto block = std::make_shared<ScratchBlock>();
+  block->data_ = static_cast<char*>(p);
+  block->bytes_ = bytes;
+  block->device_ = device;
+  block->ledger_ = ledger;
+  ledger->workspace += bytes;
+  *out = std::move(block);
   return {};
 }
 
@@ -207,13 +232,24 @@ Status CudaDevice::put(Item item) {
 
 template <class Args>
 Status CudaDevice::queue(int32_t op, void (*launcher)(const Args&, const Queue&), const Args& a,
-                         std::initializer_list<int32_t> kinds, int32_t stage) {
+                         std::initializer_list<int32_t> kinds, int64_t scratch, int32_t stage) {
+  L3V_PASS(grow_scratch(scratch));
   return put({[=](const Queue& q) { launcher(a, q); }, op, stage, kinds});
+}
+
+Status CudaDevice::grow_scratch(int64_t bytes) {
+  if (bytes <= 0 || (scratch_ != nullptr && bytes <= scratch_->bytes())) return {};
+  L3V_PASS(make_current(device_));
+  std::shared_ptr<ScratchBlock> block;
+  L3V_PASS(ScratchBlock::create(bytes, device_, ledger_, &block));
+  // cudaFree of the old block waits for the kernels that use it, and what is queued takes the new one.
+  scratch_ = std::move(block);
+  return {};
 }
 
 Status CudaDevice::launch(const std::vector<Item>& items, size_t begin, size_t end, const FaultWindow& window, size_t* word) {
   for (size_t i = begin; i < end; i++) {
-    items[i].run({stream_, window.device(*word)});
+    items[i].run({stream_, window.device(*word), scratch_ == nullptr ? nullptr : scratch_->data(), card_});
     *word += items[i].kinds.size();
     L3V_PASS(failed(cudaGetLastError(), op_name(items[i].op)));
   }
@@ -332,6 +368,7 @@ Status CudaDevice::capture_end(std::unique_ptr<Graph>* out) {
   auto graph = std::make_unique<CudaGraph>();
   graph->items = std::move(captured_);
   captured_.clear();
+  graph->scratch = scratch_;
   L3V_PASS(graph->window.create(words_of(graph->items), ledger_));
   size_t word = 0;
   for (size_t begin = 0; begin < graph->items.size(); begin += kChunk) {
@@ -436,7 +473,7 @@ Status CudaDevice::softmax(const SoftmaxArgs& a) { return queue(L3V_STRUCT_SOFTM
 Status CudaDevice::topk(const TopkArgs& a) { return queue(L3V_STRUCT_TOPK, topk_cuda, a, {L3V_FAULT_NOT_FINITE}); }
 Status CudaDevice::advance(const AdvanceArgs& a) { return queue(L3V_STRUCT_ADVANCE, advance_cuda, a); }
 Status CudaDevice::check_finite(const CheckFiniteArgs& a) {
-  return queue(L3V_STRUCT_CHECK_FINITE, check_finite_cuda, a, {L3V_FAULT_NOT_FINITE}, a.stage);
+  return queue(L3V_STRUCT_CHECK_FINITE, check_finite_cuda, a, {L3V_FAULT_NOT_FINITE}, 0, a.stage);
 }
 Status CudaDevice::penalize(const PenalizeArgs& a) {
   return queue(L3V_STRUCT_PENALIZE, penalize_cuda, a, {L3V_FAULT_SETTING});
@@ -473,7 +510,7 @@ Status backend_probe(int32_t device, l3v_capabilities* out) {
   const auto types = [](auto... type) { return ((uint64_t{1} << type) | ...); };
   *out = {};
   out->struct_size = sizeof *out;
-  out->flags = L3V_CAP_CAPTURE | L3V_CAP_BATCH_INVARIANT;
+  out->flags = L3V_CAP_CAPTURE | L3V_CAP_BATCH_INVARIANT_MODE;
 #if !defined(__CUDACC__) && defined(L3V_EMULATED)
   out->flags |= L3V_CAP_EMULATED;
 #endif
@@ -492,9 +529,27 @@ Status backend_probe(int32_t device, l3v_capabilities* out) {
   return {};
 }
 
+// The context's kernel set and what it has to know of the card.
+static Status choose_card(const l3v_context_params& p, Card* out) {
+  cudaDeviceProp card{};
+  if (Status s = failed(cudaGetDeviceProperties(&card, p.device), "cudaGetDeviceProperties"); !s.ok()) return s;
+  const std::string name = p.kernels;
+  const Forms best = card.major == 9 ? Forms::kSm90 : Forms::kSm80;
+  if (name.empty()) out->forms = best;
+  else if (name == "plain") out->forms = Forms::kPlain;
+  else if (name == "sm80") out->forms = Forms::kSm80;
+  else if (name == "sm90" && best == Forms::kSm90) out->forms = Forms::kSm90;
+  else return fail(L3V_UNSUPPORTED, "the cuda backend has no kernel set \"%s\" on %s", p.kernels, card.name);
+  out->multiprocessors = card.multiProcessorCount;
+  out->shared_bytes = static_cast<int32_t>(card.sharedMemPerBlockOptin);
+  out->batch_invariant = (p.flags & L3V_CONTEXT_BATCH_INVARIANT) != 0;
+  return {};
+}
+
 Status backend_create(const l3v_context_params& p, Ledger* ledger, std::unique_ptr<Device>* out) {
-  if (p.kernels[0] != 0) return fail(L3V_UNSUPPORTED, "the cuda backend has no kernel set \"%s\"", p.kernels);
-  auto device = std::make_unique<CudaDevice>(p.device, ledger);
+  Card card{};
+  if (Status s = choose_card(p, &card); !s.ok()) return s;
+  auto device = std::make_unique<CudaDevice>(p.device, card, ledger);
   if (Status s = device->open(); !s.ok()) return s;
   *out = std::move(device);
   return {};

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <vector>
 
 #include "queue.h"
@@ -49,9 +50,25 @@ class FaultWindow {
   Ledger* ledger_ = nullptr;
 };
 
+// The ops' scratch memory. A graph keeps the block that it was captured with, as its kernels know the
+// address.
+class ScratchBlock {
+ public:
+  ~ScratchBlock();
+  static Status create(int64_t bytes, int device, Ledger* ledger, std::shared_ptr<ScratchBlock>* out);
+  char* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  char* data_ = nullptr;
+  int64_t bytes_ = 0;
+  int device_ = 0;
+  Ledger* ledger_ = nullptr;
+};
+
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int device, Ledger* ledger) : device_(device), ledger_(ledger) {}
+  CudaDevice(int device, const Card& card, Ledger* ledger) : device_(device), card_(card), ledger_(ledger) {}
   ~CudaDevice() override;
   Status open();
 
@@ -106,7 +123,9 @@ class CudaDevice final : public Device {
  private:
   template <class Args>
   Status queue(int32_t op, void (*launcher)(const Args&, const Queue&), const Args& a,
-               std::initializer_list<int32_t> kinds = {}, int32_t stage = 0);
+               std::initializer_list<int32_t> kinds = {}, int64_t scratch = 0, int32_t stage = 0);
+  // Has at least so many bytes for the ops that are queued from now on.
+  Status grow_scratch(int64_t bytes);
   Status put(Item item);
   // Puts items [begin, end) on the stream; word is that of the first one's faults, and moves on.
   Status launch(const std::vector<Item>& items, size_t begin, size_t end, const FaultWindow& window, size_t* word);
@@ -118,11 +137,13 @@ class CudaDevice final : public Device {
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
   const int device_;
+  const Card card_;
   Ledger* const ledger_;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t marks_[2] = {};
   int mark_ = 0;
   FaultWindow window_;
+  std::shared_ptr<ScratchBlock> scratch_;
   std::vector<Item> queued_, captured_;
   bool capturing_ = false;
   std::atomic<bool> cancelled_{false};

@@ -10,11 +10,29 @@
 
 namespace l3v::cuda {
 
+// Which forms of the kernels a context runs. kPlain is the text that the others are read against.
+enum class Forms {
+  kPlain,  // one chain of sums an output, one block a row
+  kSm80,   // mma.sync, ldmatrix, cp.async
+  kSm90,   // WGMMA and TMA where they pay, else those of sm_80
+};
+
+// What the choice of a kernel depends on besides its arguments.
+struct Card {
+  int32_t multiprocessors;
+  int32_t shared_bytes;  // the most that a block may ask for
+  Forms forms;
+  bool batch_invariant;  // a row's bits do not depend on what else is in the call
+};
+
 // Where an op's kernels go, and where they note faults: one word for each kind the op can find, in
-// the order of its line in device.cpp.
+// the order of its line in device.cpp. scratch: as many bytes as the op's <op>_scratch said (ops.h),
+// its own until its last kernel ends.
 struct Queue {
   cudaStream_t stream;
   unsigned long long* faults;
+  char* scratch;
+  const Card& card;
 };
 
 // A fault is its index over its value, so that the least word is the one to report: the lowest

@@ -46,7 +46,7 @@ extern "C" {
  * is L3V_UNSUPPORTED, since an ignored field would be a wrong answer. Fields named reservedN must
  * be zero. */
 #define L3V_ABI_MAJOR 1u
-#define L3V_ABI_MINOR 1u
+#define L3V_ABI_MINOR 2u
 #define L3V_ABI_VERSION ((L3V_ABI_MAJOR << 16) | L3V_ABI_MINOR)
 
 typedef int32_t l3v_status;
@@ -139,6 +139,8 @@ L3V_API l3v_status l3v_struct_layout(uint32_t id, uint32_t* size, uint32_t* offs
 #define L3V_CAP_EMULATED 1u  /* runs a GPU's kernels on the CPU: for tests, never picked by itself */
 #define L3V_CAP_CAPTURE 2u   /* l3v_capture_begin works */
 #define L3V_CAP_BATCH_INVARIANT 4u /* a result never depends on what else is in the batch */
+#define L3V_CAP_BATCH_INVARIANT_MODE 8u /* or only where L3V_CONTEXT_BATCH_INVARIANT asks; since ABI 1.2 */
+#define L3V_CAP_BLOCKS_IN_HALF 16u /* compute F16 and BF16 take weights of block types; since ABI 1.2 */
 
 typedef struct l3v_capabilities {
   uint32_t struct_size;
@@ -162,13 +164,19 @@ L3V_API l3v_status l3v_probe(int32_t device, l3v_capabilities* out, char* err, u
 
 /* ---- Contexts. ----------------------------------------------------------------------------- */
 
+/* A row's bits never depend on what else is in the call, at the cost of slower kernels where the
+ * library says L3V_CAP_BATCH_INVARIANT_MODE; nothing changes where it says L3V_CAP_BATCH_INVARIANT, and
+ * L3V_UNSUPPORTED where it says neither. Since ABI 1.2. */
+#define L3V_CONTEXT_BATCH_INVARIANT 1u
+
 typedef struct l3v_context_params {
   uint32_t struct_size;
   int32_t  device;        /* index, 0 the first */
   int32_t  threads;       /* cpu: 0 means one per usable core; ignored on a GPU */
-  uint32_t reserved0;
+  uint32_t flags;         /* L3V_CONTEXT_..., since ABI 1.2; zero before */
   int64_t  memory_limit;  /* bytes the context may allocate; 0 means no limit of its own */
-  char     kernels[32];   /* "" lets the library choose; cpu: "scalar", "avx2", "avx512", "neon" */
+  char     kernels[32];   /* "" lets the library choose; cpu: "scalar", "avx2", "avx512", "neon";
+                           * cuda: "plain", "sm80", "sm90" */
 } l3v_context_params;
 
 /* Makes a context. err (err_cap bytes, may be null) gets the text when it fails, as there is no
@@ -347,14 +355,16 @@ L3V_API l3v_status l3v_event_free(l3v_context* ctx, uint64_t event);
  * Each queues one op and returns. L3V_INVALID_ARGUMENT: counts below one, a view that leaves its
  * buffer, an overlap of output and input that the op does not allow, a field out of range.
  * L3V_UNSUPPORTED: a dtype, head size or compute type the library has no kernel for. "rows" of an
- * op are independent: no row's result depends on another or on their number, bit for bit.
- * Activations are float32 (other types where l3v_capabilities lists them), sums are float32,
- * index views are int32. Unless an op says otherwise, out may not overlap an input, except that it
+ * op are independent: no row's result depends on another, nor, where the library or the context is
+ * batch-invariant, on their number, bit for bit. Floats are float32, sums are too, index views are
+ * int32. Where l3v_capabilities lists BF16 or F16 among activation_types, views that an op calls
+ * activations may be of that type as well; a value is widened as it is read, and rounded to nearest
+ * even as it is written. Unless an op says otherwise, out may not overlap an input, except that it
  * may be the very same view as an input named "in place". Since ABI 1.0 where nothing else is said. */
 
 /* out = activation(x W^T + bias) + residual.
  * x [rows, weight.cols], bias [weight.rows] or none, residual and out [rows, weight.rows].
- * out may be the same view as residual. */
+ * out may be the same view as residual. x and out are activations. */
 typedef struct l3v_linear_params {
   uint32_t struct_size;
   int32_t  activation;  /* L3V_ACT_... */
@@ -362,8 +372,11 @@ typedef struct l3v_linear_params {
   l3v_view x, bias, residual, out;
   int64_t  rows;
   int32_t  compute;     /* L3V_F32: x as it is, products of the widened weight in float32.
-                         * L3V_BF16: x rounded to nearest even bfloat16 first; bf16 weights only.
-                         * Sums are float32 either way.
+                         * L3V_BF16: x rounded to nearest even bfloat16 first; bf16 weights, and block
+                         * types where L3V_CAP_BLOCKS_IN_HALF says so: the widened weight is rounded as
+                         * well, or is not (a library may differ between the two from op to op).
+                         * L3V_F16 (since ABI 1.2): the same with float16; beyond 65504 it is infinite.
+                         * Sums are float32 in all of them.
                          * L3V_I8 (since ABI 1.1): block types only. Each 32 values of a row of x
                          * become int8 with one float32 scale, max |x| / 127, rounded to nearest
                          * even. Inside a run of elements that share a scale in the weight, and are
@@ -386,7 +399,7 @@ typedef struct l3v_embedding_params {
 L3V_API l3v_status l3v_embedding(l3v_context* ctx, const l3v_embedding_params* p);
 
 /* out = (x - mean) / sqrt(var + eps) * weight + bias, row by row, var biased (Ba et al. 2016,
- * arXiv:1607.06450). x, out [rows, cols], in place; weight, bias [cols]. */
+ * arXiv:1607.06450). x, out [rows, cols], in place; weight, bias [cols]. out is an activation. */
 typedef struct l3v_layer_norm_params {
   uint32_t struct_size;
   float    eps;  /* > 0 */
@@ -396,7 +409,7 @@ typedef struct l3v_layer_norm_params {
 L3V_API l3v_status l3v_layer_norm(l3v_context* ctx, const l3v_layer_norm_params* p);
 
 /* out = x / sqrt(mean(x^2) + eps) * weight, row by row (Zhang & Sennrich 2019, arXiv:1910.07467).
- * x, out [rows, cols], in place; weight [cols]. */
+ * x, out [rows, cols], in place; weight [cols]. out is an activation. */
 typedef struct l3v_rms_norm_params {
   uint32_t struct_size;
   float    eps;  /* > 0 */
@@ -428,7 +441,7 @@ L3V_API l3v_status l3v_patch_embed(l3v_context* ctx, const l3v_patch_embed_param
  * q_offsets, k_offsets [sequences + 1, 1]: sequence s owns rows [off[s], off[s+1]); off[0] may be
  * above zero, offsets may not fall or pass the view: L3V_FAULT_OFFSETS. Rows of q in no sequence
  * are left alone. key_mask [k_rows, 1] of L3V_U8 or none: a key whose mask is 0 counts for no one.
- * A query with no key left gets zeros. */
+ * A query with no key left gets zeros. q, k, v and out are activations, q, k and v of one type. */
 typedef struct l3v_attention_params {
   uint32_t struct_size;
   float    scale;  /* 1 / sqrt(true head size) as a rule; > 0 */
@@ -447,7 +460,8 @@ L3V_API l3v_status l3v_attention(l3v_context* ctx, const l3v_attention_params* p
  * sequence of length 0 is idle (an unused place of a batch bucket): its rows are not stored, and
  * attention gives them zeros.
  *
- * cache_append: puts k and v [rows, kv_heads * head_dim] of the step into the cache. */
+ * cache_append: puts k and v [rows, kv_heads * head_dim] of the step into the cache. All four are
+ * activations, k and v of one type, the caches of one type. */
 typedef struct l3v_cache_append_params {
   uint32_t struct_size;
   int32_t  page_size;  /* a power of two */
@@ -458,7 +472,8 @@ L3V_API l3v_status l3v_cache_append(l3v_context* ctx, const l3v_cache_append_par
 
 /* Causal attention over that cache: the row at position t sees positions 0..t of its sequence.
  * Prefill, decode and mixtures of both in one call; the result of a row is the same bits however
- * the rows before it were cut into steps. q, out [rows, heads * head_dim]. */
+ * the rows before it were cut into steps. q, out [rows, heads * head_dim]; they and the caches are
+ * activations, q and the caches of one type. */
 typedef struct l3v_paged_attention_params {
   uint32_t struct_size;
   int32_t  page_size;
@@ -473,7 +488,7 @@ L3V_API l3v_status l3v_paged_attention(l3v_context* ctx, const l3v_paged_attenti
  *   a = positions[row] * frequencies[j]
  *   x_j' = x_j cos a - x_{j+d/2} sin a,   x_{j+d/2}' = x_{j+d/2} cos a + x_j sin a
  * x [rows, heads * head_dim] in place; positions [rows, 1] >= 0 (else L3V_FAULT_POSITION);
- * frequencies [head_dim / 2], radians per position; head_dim even. */
+ * frequencies [head_dim / 2], radians per position; head_dim even. x is an activation. */
 typedef struct l3v_rope_params {
   uint32_t struct_size;
   int32_t  heads;
@@ -485,7 +500,7 @@ typedef struct l3v_rope_params {
 L3V_API l3v_status l3v_rope(l3v_context* ctx, const l3v_rope_params* p);
 
 /* out = silu(gate) * up (Shazeer 2020, arXiv:2002.05202). gate, up, out [rows, cols]; out may be
- * gate or up in place. */
+ * gate or up in place. All are activations, gate and up of one type. */
 typedef struct l3v_swiglu_params {
   uint32_t struct_size;
   uint32_t reserved0;
@@ -494,7 +509,7 @@ typedef struct l3v_swiglu_params {
 } l3v_swiglu_params;
 L3V_API l3v_status l3v_swiglu(l3v_context* ctx, const l3v_swiglu_params* p);
 
-/* out = activation(x). x, out [rows, cols], in place. */
+/* out = activation(x). x, out [rows, cols], in place; both are activations. */
 typedef struct l3v_activation_params {
   uint32_t struct_size;
   int32_t  activation;

@@ -133,6 +133,7 @@ struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
   int major, minor, multiProcessorCount;
+  size_t sharedMemPerBlockOptin;
 };
 
 namespace emu::cuda {

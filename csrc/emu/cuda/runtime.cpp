@@ -156,7 +156,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   EMU_CALL("cudaGetDeviceProperties");
   if (device != 0) return result(cudaErrorInvalidDevice);
-  *p = {"emulator", kMemory, 9, 0, 132};
+  *p = {"emulator", kMemory, 9, 0, 132, 227 << 10};
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
