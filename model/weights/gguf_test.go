@@ -155,6 +155,27 @@ func TestGGUFMetadata(t *testing.T) {
 	}
 }
 
+// version is a file without anything, of that version.
+func version(v uint32) *fstest.MapFile {
+	f := gguf(nil)
+	binary.LittleEndian.PutUint32(f.Data[4:], v)
+	return f
+}
+
+// P63: data begins at the next multiple of the file's own alignment.
+func TestGGUFAlignment(t *testing.T) {
+	const end = 112 // of the metadata: a multiple of 16, not of 32
+	name := "twenty-three characters"
+	file := gguf([]ggufKey{{"general.alignment", uint32(16)}}, ggufEntry{name, 0, []uint64{1}, floats(7)})
+	require.Equal(t, make([]byte, 16), file.Data[end:end+16], "what pads the file to 32")
+	file.Data = append(file.Data[:end:end], file.Data[end+16:]...)
+	g, err := openOne(file)
+	require.NoError(t, err)
+	data, err := readAll(g, name, 64)
+	require.NoError(t, err)
+	require.Equal(t, floats(7), data)
+}
+
 // What errors say: the table of malformed files holds that there is one.
 func TestGGUFErrorsNameWhatIsWrong(t *testing.T) {
 	long := gguf(nil, ggufEntry{"w", 0, []uint64{16}, make([]byte, 64)}, ggufEntry{"v", 0, []uint64{16}, make([]byte, 64)})
@@ -164,6 +185,15 @@ func TestGGUFErrorsNameWhatIsWrong(t *testing.T) {
 		is   error
 		says []string
 	}{
+		{"P60: 2^64 elements wrap to none", gguf(nil, ggufEntry{"w", 0, []uint64{1 << 62, 4}, floats(1)}), ErrFormat, []string{`"w"`, "4611686018427387904"}},
+		{"P60: a dimension beyond int64", gguf(nil, ggufEntry{"w", 0, []uint64{1<<64 - 1, 2}, floats(1)}), ErrFormat, []string{`"w"`, "18446744073709551615"}},
+		{"P60: three dimensions wrap to none", gguf(nil, ggufEntry{"w", 0, []uint64{1 << 33, 1 << 31, 2}, floats(1)}), ErrFormat, []string{`"w"`, "8589934592"}},
+		{"P63: alignment 0", gguf([]ggufKey{{"general.alignment", uint32(0)}}), ErrFormat, []string{"alignment", "0"}},
+		{"P63: alignment 12", gguf([]ggufKey{{"general.alignment", uint32(12)}}), ErrFormat, []string{"alignment", "12"}},
+		{"P66: bytes in the other order", version(0x03000000), ErrFormat, []string{"big-endian"}},
+		{"P66: version 0", version(0), ErrFormat, []string{"version 0"}},
+		{"P66: version 1", version(1), ErrFormat, []string{"version 1"}},
+		{"P66: version 99", version(99), ErrFormat, []string{"version 99"}},
 		{"P61: five dimensions", gguf(nil, ggufEntry{"w", 0, []uint64{1, 1, 1, 1, 1}, floats(1)}), ErrFormat, []string{`"w"`, "5 dimensions", "at most 4"}},
 		{"P64: need and have", &fstest.MapFile{Data: long.Data[:len(long.Data)-8]}, ErrTruncated, []string{`"v"`, "byte 224", "the file at 216"}},
 		{"P65: a tensor twice", gguf(nil, ggufEntry{"w", 0, []uint64{1}, floats(1)}, ggufEntry{"w", 0, []uint64{1}, floats(1)}), ErrFormat, []string{`"w"`, "twice"}},
