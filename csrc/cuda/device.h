@@ -25,6 +25,16 @@ Status make_current(int device);
 // A failed call as a status, in the driver's words.
 Status failed(cudaError_t e, const char* call);
 
+// For functions that return a Status.
+#define L3V_TRY(call)                                                   \
+  do {                                                                  \
+    if (Status s = failed(call, #call); !s.ok()) return s;              \
+  } while (false)
+#define L3V_PASS(status)                       \
+  do {                                         \
+    if (Status s = (status); !s.ok()) return s; \
+  } while (false)
+
 struct Item {
   std::function<void(const Queue&)> run;
   int32_t op = 0, stage = 0;
