@@ -154,13 +154,13 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 	if d.Unused, err = loader.Check(); err != nil {
 		return err
 	}
+	m.device = device
+	compute, refused := m.compute(loader.Products())
 	sizes, pictures := m.sizes(d.Config)
-	plan, err := newPlan(d.Config, model, loader, sizes, pictures, c.workers(library.Capabilities().Cores))
+	plan, err := newPlan(d.Config, model, loader, sizes, pictures, c.workers(library.Capabilities().Cores), device.Capabilities().Keeps(compute))
 	if err != nil {
 		return err
 	}
 	d.Plan, d.Context = &plan, sizes.Context
-	m.device = device
-	_, err = m.compute(loader.Products())
-	return errors.Join(err, plan.fits(c.memoryLimit, library.Capabilities().MemoryFree))
+	return errors.Join(refused, plan.fits(c.memoryLimit, library.Capabilities().MemoryFree))
 }

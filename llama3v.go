@@ -148,8 +148,9 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 	if err != nil {
 		return err
 	}
+	m.device.Keep(m.device.Capabilities().Keeps(compute))
 	sizes, pictures := m.sizes(mc)
-	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures, m.config.workers(m.device.Capabilities().Cores)); err != nil {
+	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures, m.config.workers(m.device.Capabilities().Cores), m.device.Kept()); err != nil {
 		return err
 	}
 	if err := m.plan.fits(m.config.memoryLimit, free); err != nil {
@@ -217,12 +218,14 @@ func (m *Model) readText(f *files) error {
 func (m *Model) compute(weights []ops.DType) (ops.DType, error) {
 	switch m.config.activations {
 	case BF16:
+		able := m.device.Capabilities()
 		for _, t := range weights {
-			if t != ops.BF16 {
-				return 0, fmt.Errorf("%w: bf16 activations are for bf16 weights; this model has %s weights", ErrUnsupported, t)
+			if t == ops.BF16 || able.BlocksInHalf && t.Quantized() {
+				continue
 			}
+			return 0, fmt.Errorf("%w: bf16 activations are for bf16 weights, on GPUs for quantised ones too; this model has %s weights", ErrUnsupported, t)
 		}
-		if !m.device.Capabilities().Computes(ops.BF16) {
+		if !able.Computes(ops.BF16) {
 			return 0, fmt.Errorf("%w: backend %s has no bf16 products", ErrUnsupported, m.backend.Name)
 		}
 		return ops.BF16, nil

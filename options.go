@@ -24,7 +24,9 @@ type Activations string
 const (
 	// F32, the default, keeps activations as they are.
 	F32 Activations = "f32"
-	// BF16 rounds them to bfloat16 before each product with bfloat16 weights; sums stay float32.
+	// BF16 rounds them to bfloat16 before each product with bfloat16 weights; sums stay float32. On a GPU
+	// quantised weights take them too, and what lies between two products, keys and values included, is
+	// kept in bfloat16.
 	BF16 Activations = "bf16"
 	// Int8 is for quantised weights; a model without them refuses it with ErrUnsupported.
 	Int8 Activations = "int8"

@@ -5,6 +5,7 @@ import (
 
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/load"
+	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/siglip"
 	"github.com/llama3v/llama3v/model/vlm"
 )
@@ -26,21 +27,21 @@ func (p Plan) String() string {
 	return fmt.Sprintf("weights %d, cache %d, vision %d, text %d, decoder %d, kernels %d", p.Weights, p.Cache, p.Vision, p.Text, p.Decoder, p.Kernels)
 }
 
-func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pictures, threads int) (Plan, error) {
+func newPlan(c *vlm.Config, m *vlm.Model, loader *load.Loader, z llama.Sizes, pictures, threads int, kept ops.DType) (Plan, error) {
 	var p Plan
 	var err error
 	if p.Weights, err = loader.Bytes(); err != nil {
 		return p, err
 	}
 	if c.Vision != nil {
-		p.Vision = c.EyeBytes(pictures, m.Tower.Head != nil)
+		p.Vision = c.EyeBytes(pictures, m.Tower.Head != nil, kept)
 	}
 	if m.Words != nil {
-		p.Text = siglip.TextEncoderBytes(*c.Words, textsAtOnce(*c.Words))
+		p.Text = siglip.TextEncoderBytes(*c.Words, textsAtOnce(*c.Words), kept)
 	}
 	if c.Text != nil {
-		p.Cache = llama.CacheBytes(*c.Text, z.Positions)
-		p.Decoder = llama.RunnerBytes(*c.Text, z) - p.Cache
+		p.Cache = llama.CacheBytes(*c.Text, z.Positions, kept)
+		p.Decoder = llama.RunnerBytes(*c.Text, z, kept) - p.Cache
 	}
 	p.Kernels = int64(threads) * kernelBytes
 	if c.Vision != nil { // patches cut out of a picture, tile or slice, one after another

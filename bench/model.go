@@ -63,6 +63,7 @@ func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute
 			c.Text = &v
 		}
 	}
+	m.device.Keep(m.device.Capabilities().Keeps(compute))
 	loader := load.NewRandom(m.device, t)
 	model := vlm.Declare(loader, &c)
 	weightBytes, err := loader.Bytes()

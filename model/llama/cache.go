@@ -39,7 +39,7 @@ func NewCache(d *ops.Device, c Config, positions int) (*Cache, error) {
 	cache := newPool((positions + PageSize - 1) / PageSize)
 	cache.layers = make([]cacheLayer, c.Layers)
 	for i := range cache.layers {
-		err := d.NewTensors(ops.F32, cache.pages*PageSize,
+		err := d.NewTensors(d.Kept(), cache.pages*PageSize,
 			ops.Want{Tensor: &cache.layers[i].k, Cols: c.KVHeads * c.HeadDim},
 			ops.Want{Tensor: &cache.layers[i].v, Cols: c.KVHeads * c.HeadDim})
 		if err != nil {
@@ -58,10 +58,10 @@ func newPool(pages int) *Cache {
 	return c
 }
 
-// CacheBytes is what NewCache allocates.
-func CacheBytes(c Config, positions int) int64 {
+// CacheBytes is what NewCache allocates on a device that keeps such a type.
+func CacheBytes(c Config, positions int, kept ops.DType) int64 {
 	pages := (positions + PageSize - 1) / PageSize
-	return int64(c.Layers) * 2 * int64(pages) * PageSize * int64(c.KVHeads*c.HeadDim) * 4
+	return int64(c.Layers) * 2 * int64(pages) * PageSize * int64(c.KVHeads*c.HeadDim) * int64(kept.Size())
 }
 
 // Positions is the size of the pool.

@@ -77,9 +77,10 @@ func NewRunner(dev *ops.Device, d *Decoder, compute ops.DType, z Sizes) (*Runner
 	return r, nil
 }
 
-// RunnerBytes is what NewRunner allocates, the graphs aside.
-func RunnerBytes(c Config, z Sizes) int64 {
-	return CacheBytes(c, z.Positions) + StepBytes(c, z.PrefillRows, z.maxPages()) + StepBytes(c, 1, z.maxPages()) + chooserBytes(c.Vocab)
+// RunnerBytes is what NewRunner allocates on a device that keeps such a type, the graphs aside.
+func RunnerBytes(c Config, z Sizes, kept ops.DType) int64 {
+	return CacheBytes(c, z.Positions, kept) + StepBytes(c, z.PrefillRows, z.maxPages(), kept) + StepBytes(c, 1, z.maxPages(), kept) +
+		chooserBytes(c.Vocab)
 }
 
 // PrefillRows is the most ids of one Prefill.

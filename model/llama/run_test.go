@@ -430,7 +430,7 @@ func TestRunnerBytes(t *testing.T) {
 				require.Less(t, cache.Positions(), z.Positions+PageSize)
 				after, err := dev.Counters()
 				require.NoError(t, err)
-				require.Equal(t, CacheBytes(d.Config, z.Positions), after.Bytes-before.Bytes)
+				require.Equal(t, CacheBytes(d.Config, z.Positions, ops.F32), after.Bytes-before.Bytes)
 
 				before = after
 				_, err = NewStep(dev, d.Config, z.PrefillRows, z.maxPages())
@@ -441,7 +441,7 @@ func TestRunnerBytes(t *testing.T) {
 				require.NoError(t, err)
 				after, err = dev.Counters()
 				require.NoError(t, err)
-				require.Equal(t, RunnerBytes(d.Config, z)-CacheBytes(d.Config, z.Positions), after.Bytes-before.Bytes)
+				require.Equal(t, RunnerBytes(d.Config, z, ops.F32)-CacheBytes(d.Config, z.Positions, ops.F32), after.Bytes-before.Bytes)
 			})
 		}
 	})

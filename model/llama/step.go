@@ -47,26 +47,30 @@ func NewStep(d *ops.Device, c Config, rows, maxPages int) (*Step, error) {
 	t.ids, t.positions, t.lengths, t.offsets = view(rows), view(rows), view(1), view(2)
 	t.pages = view(maxPages).Reshape(1, maxPages)
 
-	err = d.NewTensors(ops.F32, rows,
-		ops.Want{Tensor: &t.x, Cols: c.Dim}, ops.Want{Tensor: &t.norm, Cols: c.Dim},
+	if t.x, err = d.NewTensor(ops.F32, rows, c.Dim); err != nil {
+		return nil, err
+	}
+	err = d.NewTensors(d.Kept(), rows, ops.Want{Tensor: &t.norm, Cols: c.Dim},
 		ops.Want{Tensor: &t.qkv, Cols: (c.Heads + 2*c.KVHeads) * c.HeadDim},
 		ops.Want{Tensor: &t.attn, Cols: c.Heads * c.HeadDim},
 		ops.Want{Tensor: &t.gateUp, Cols: 2 * c.Hidden})
 	if err != nil {
 		return nil, err
 	}
-	if err = d.NewTensors(ops.F32, 1, ops.Want{Tensor: &t.last, Cols: c.Dim},
-		ops.Want{Tensor: &t.lastNorm, Cols: c.Dim}, ops.Want{Tensor: &t.logits, Cols: c.Vocab}); err != nil {
+	if t.lastNorm, err = d.NewTensor(d.Kept(), 1, c.Dim); err != nil {
+		return nil, err
+	}
+	if err = d.NewTensors(ops.F32, 1, ops.Want{Tensor: &t.last, Cols: c.Dim}, ops.Want{Tensor: &t.logits, Cols: c.Vocab}); err != nil {
 		return nil, err
 	}
 	t.next, err = d.NewTensor(ops.I32, 1, 1)
 	return t, err
 }
 
-// StepBytes is what NewStep allocates.
-func StepBytes(c Config, rows, maxPages int) int64 {
-	row := 2*c.Dim + (2*c.Heads+2*c.KVHeads)*c.HeadDim + 2*c.Hidden
-	return 4 * (int64(rows)*int64(row) + int64(2*c.Dim+c.Vocab+1) + int64(stepWords(rows, maxPages)))
+// StepBytes is what NewStep allocates on a device that keeps such a type.
+func StepBytes(c Config, rows, maxPages int, kept ops.DType) int64 {
+	between := int64(rows)*int64(c.Dim+(2*c.Heads+2*c.KVHeads)*c.HeadDim+2*c.Hidden) + int64(c.Dim)
+	return between*int64(kept.Size()) + 4*(int64(rows)*int64(c.Dim)+int64(c.Dim+c.Vocab+1)+int64(stepWords(rows, maxPages)))
 }
 
 func (t *Step) paged() ops.Paged {

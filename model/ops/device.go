@@ -13,6 +13,7 @@ type Device struct {
 	context      *binding.Context
 	capabilities Capabilities
 	capturing    bool
+	kept         DType
 }
 
 // Capabilities is what the library can do on the device.
@@ -23,9 +24,18 @@ type Capabilities struct {
 // Computes says whether products can be taken in t ([Stream.Compute]).
 func (c Capabilities) Computes(t DType) bool { return c.ComputeTypes.Has(t) }
 
+// Keeps is the type in which a model's results between two products lie, when products are taken in
+// compute: BF16 where the library has such activations, else F32. Residual sums are F32 in any case.
+func (c Capabilities) Keeps(compute DType) DType {
+	if compute == BF16 && c.ActivationTypes.Has(BF16) {
+		return BF16
+	}
+	return F32
+}
+
 // NewDevice takes over a context: Close closes it.
 func NewDevice(c *binding.Context, caps binding.Capabilities) *Device {
-	return &Device{context: c, capabilities: Capabilities{caps}}
+	return &Device{context: c, capabilities: Capabilities{caps}, kept: F32}
 }
 
 // Close waits for queued work, frees every tensor, weight, graph and event still alive, and closes
@@ -34,6 +44,13 @@ func (d *Device) Close() error { return d.context.Close() }
 
 // Capabilities is what the library can do on the device.
 func (d *Device) Capabilities() Capabilities { return d.capabilities }
+
+// Keep has what is allocated from now on for results between two products lie in t, F32 at first. See
+// [Capabilities.Keeps].
+func (d *Device) Keep(t DType) { d.kept = t }
+
+// Kept is the type that Keep set.
+func (d *Device) Kept() DType { return d.kept }
 
 // Counters are the context's counts of calls, ops, captures and bytes.
 func (d *Device) Counters() (binding.Counters, error) { return d.context.Counters() }

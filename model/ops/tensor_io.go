@@ -92,9 +92,16 @@ func (t *Tensor) rowOffset(row int) int64 {
 	return t.offset + int64(row)*int64(t.stride)*int64(t.dtype.Size())
 }
 
-// ReadFloat32 waits for the work queued and returns the values of an F32 tensor, row-major. The
-// error may be one of that work, as in [Stream.Wait].
+// ReadFloat32 waits for the work queued and returns the values of an F32 tensor, or those of a BF16 one
+// widened, row-major. The error may be one of that work, as in [Stream.Wait].
 func (t *Tensor) ReadFloat32() ([]float32, error) {
+	if t != nil && t.dtype == BF16 {
+		return readNew(t, BF16, func(dst []float32) error {
+			return readValues(t, dst, func(src []byte) float32 {
+				return math.Float32frombits(uint32(binary.LittleEndian.Uint16(src)) << 16)
+			})
+		})
+	}
 	return readNew(t, F32, t.ReadFloat32Into)
 }
 

@@ -128,7 +128,7 @@ func TestMLPEqualsThePlainReference(t *testing.T) {
 				require.NoError(t, p.Prepare(dev, 2, 2))
 				after, err := dev.Counters()
 				require.NoError(t, err)
-				require.Equal(t, c.WorkspaceBytes(2, 2, visionDim, textDim), after.Bytes-before.Bytes)
+				require.Equal(t, c.WorkspaceBytes(2, 2, visionDim, textDim, ops.F32), after.Bytes-before.Bytes)
 				got := run(t, dev, p, x, visionDim, siglip.Grid{Rows: 1, Cols: 2}, siglip.Grid{Rows: 1, Cols: 2})
 				require.LessOrEqual(t, golden.NMSE(got, narrow(want)), 1e-12)
 			})
@@ -156,7 +156,7 @@ func TestShuffleEqualsThePlainReference(t *testing.T) {
 		require.NoError(t, p.Prepare(dev, 2, grid*grid))
 		after, err := dev.Counters()
 		require.NoError(t, err)
-		require.Equal(t, c.WorkspaceBytes(2, grid*grid, visionDim, textDim), after.Bytes-before.Bytes)
+		require.Equal(t, c.WorkspaceBytes(2, grid*grid, visionDim, textDim, ops.F32), after.Bytes-before.Bytes)
 		require.Equal(t, 9, c.Tokens(grid*grid))
 
 		x := golden.Uniform(1, 2*grid*grid*visionDim, 0, 2)
@@ -202,7 +202,7 @@ func TestResamplerOfOnePatch(t *testing.T) {
 		require.NoError(t, p.Prepare(dev, 3, 6))
 		after, err := dev.Counters()
 		require.NoError(t, err)
-		require.Equal(t, c.WorkspaceBytes(3, 6, visionDim, dim), after.Bytes-before.Bytes)
+		require.Equal(t, c.WorkspaceBytes(3, 6, visionDim, dim, ops.F32), after.Bytes-before.Bytes)
 
 		norm := func(x []float64, name string) []float64 {
 			w, b := m.Values(t, name+".weight"), m.Values(t, name+".bias")

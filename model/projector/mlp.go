@@ -46,7 +46,7 @@ func (c MLPConfig) String() string { return fmt.Sprintf("mlp: %d linear layers, 
 func (c MLPConfig) Tokens(tokens int) int { return tokens }
 
 // WorkspaceBytes implements Config.
-func (c MLPConfig) WorkspaceBytes(views, tokens, _, textDim int) int64 {
+func (c MLPConfig) WorkspaceBytes(views, tokens, _, textDim int, _ ops.DType) int64 {
 	return int64(min(c.Layers, 2)) * int64(views*tokens) * int64(textDim) * 4
 }
 

@@ -18,8 +18,8 @@ type Config interface {
 	Tokens(tokens int) int
 	// String is the kind with its sizes.
 	String() string
-	// WorkspaceBytes is what Prepare allocates.
-	WorkspaceBytes(views, tokens, visionDim, textDim int) int64
+	// WorkspaceBytes is what Prepare allocates on a device that keeps such a type.
+	WorkspaceBytes(views, tokens, visionDim, textDim int, kept ops.DType) int64
 }
 
 // Projector is a block's weights with its workspace.

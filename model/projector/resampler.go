@@ -70,7 +70,7 @@ func (c ResamplerConfig) String() string {
 func (c ResamplerConfig) Tokens(int) int { return c.Queries }
 
 // WorkspaceBytes implements Config.
-func (c ResamplerConfig) WorkspaceBytes(views, tokens, _, dim int) int64 {
+func (c ResamplerConfig) WorkspaceBytes(views, tokens, _, dim int, _ ops.DType) int64 {
 	all := int64(views * tokens)
 	return all*int64(3*dim+2)*4 + int64(views*c.Queries)*int64(3*dim)*4 + int64(tokens)*int64(dim/2)*4 + 2*int64(views+1)*4
 }

@@ -63,9 +63,9 @@ func (p *SA2) Prepare(d *ops.Device, pictures, patches int) (err error) {
 }
 
 // WorkspaceBytes implements Config.
-func (c SA2Config) WorkspaceBytes(pictures, patches, _, textDim int) int64 {
+func (c SA2Config) WorkspaceBytes(pictures, patches, _, textDim int, kept ops.DType) int64 {
 	tokens := pictures * patches
-	return int64(tokens)*int64(c.Width+textDim)*4 + siglip.WorkspaceBytes(tokens, c.layerShape()) + int64(pictures+1)*4
+	return int64(tokens)*int64(c.Width+textDim)*4 + siglip.WorkspaceBytes(tokens, c.layerShape(), kept) + int64(pictures+1)*4
 }
 
 // Tokens is patches: nothing is pooled.

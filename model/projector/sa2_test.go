@@ -127,7 +127,7 @@ func TestWorkspaceBytes(t *testing.T) {
 			require.NoError(t, p.Prepare(dev, 3, 5))
 			after, err := dev.Counters()
 			require.NoError(t, err)
-			require.Equal(t, c.WorkspaceBytes(3, 5, visionDim, textDim), after.Bytes-before.Bytes, "MLP of %d", hidden)
+			require.Equal(t, c.WorkspaceBytes(3, 5, visionDim, textDim, ops.F32), after.Bytes-before.Bytes, "MLP of %d", hidden)
 		}
 	})
 }

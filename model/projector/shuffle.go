@@ -41,7 +41,7 @@ func (c ShuffleConfig) String() string {
 func (c ShuffleConfig) Tokens(tokens int) int { return tokens / (c.Scale * c.Scale) }
 
 // WorkspaceBytes implements Config.
-func (c ShuffleConfig) WorkspaceBytes(views, tokens, visionDim, textDim int) int64 {
+func (c ShuffleConfig) WorkspaceBytes(views, tokens, visionDim, textDim int, _ ops.DType) int64 {
 	return int64(views*tokens)*int64(1+visionDim)*4 + int64(views*c.Tokens(tokens))*int64(textDim)*4
 }
 

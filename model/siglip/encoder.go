@@ -117,14 +117,14 @@ func (t *Tower) classRow(d *ops.Device) (*ops.Tensor, error) {
 	return d.FromFloat32(class, 1, len(class))
 }
 
-// EncoderBytes is what NewViewEncoder allocates.
-func EncoderBytes(c Config, views int, head bool) int64 {
+// EncoderBytes is what NewViewEncoder allocates on a device that keeps such a type.
+func EncoderBytes(c Config, views int, head bool, kept ops.DType) int64 {
 	patches, pixels, row := views*c.ViewPatches(), views*c.Channels*c.ImageSize*c.ImageSize, int64(c.Dim)*4
 	if c.MostPatches > 0 {
 		pixels = patches * c.Channels * c.Patch * c.Patch
 	}
 	tokens := patches + views*c.class()
-	bytes := int64(pixels)*4 + int64(tokens)*row + WorkspaceBytes(tokens, c.layerShape()) + int64(views+1)*4
+	bytes := int64(pixels)*4 + int64(tokens)*row + WorkspaceBytes(tokens, c.layerShape(), kept) + int64(views+1)*4
 	if c.Positions != TablePositions {
 		bytes += int64(patches) * (row + 4 + 1)
 	}
@@ -132,7 +132,7 @@ func EncoderBytes(c Config, views int, head bool) int64 {
 		bytes += row + int64(patches)*row
 	}
 	if head {
-		bytes += headWorkBytes(views, c)
+		bytes += headWorkBytes(views, c, kept)
 	}
 	return bytes
 }

@@ -51,22 +51,25 @@ type headWork struct {
 
 func (h *Head) newWork(d *ops.Device, pictures, patches int, c Config) (*headWork, error) {
 	w := &headWork{}
-	err := d.NewTensors(ops.F32, pictures,
-		ops.Want{Tensor: &w.probes, Cols: c.Dim}, ops.Want{Tensor: &w.q, Cols: c.Dim},
-		ops.Want{Tensor: &w.attn, Cols: c.Dim}, ops.Want{Tensor: &w.out, Cols: c.Dim},
+	err := d.NewTensors(ops.F32, pictures, ops.Want{Tensor: &w.probes, Cols: c.Dim}, ops.Want{Tensor: &w.out, Cols: c.Dim})
+	if err != nil {
+		return nil, err
+	}
+	err = d.NewTensors(d.Kept(), pictures, ops.Want{Tensor: &w.q, Cols: c.Dim}, ops.Want{Tensor: &w.attn, Cols: c.Dim},
 		ops.Want{Tensor: &w.norm, Cols: c.Dim}, ops.Want{Tensor: &w.hidden, Cols: c.Hidden})
 	if err != nil {
 		return nil, err
 	}
-	if w.kv, err = d.NewTensor(ops.F32, pictures*patches, 2*c.Dim); err != nil {
+	if w.kv, err = d.NewTensor(d.Kept(), pictures*patches, 2*c.Dim); err != nil {
 		return nil, err
 	}
 	w.queries, err = d.FromInt32(ops.Multiples(pictures+1, 1), pictures+1, 1)
 	return w, err
 }
 
-func headWorkBytes(pictures int, c Config) int64 {
-	return int64(pictures)*int64(5*c.Dim+c.Hidden+2*c.Dim*c.ViewPatches())*4 + int64(pictures+1)*4
+func headWorkBytes(pictures int, c Config, kept ops.DType) int64 {
+	between := int64(3*c.Dim+c.Hidden+2*c.Dim*c.ViewPatches()) * int64(kept.Size())
+	return int64(pictures)*(int64(2*c.Dim)*4+between) + int64(pictures+1)*4
 }
 
 // forward pools x [n*patches, dim], the tokens behind the post norm, to [n, dim].

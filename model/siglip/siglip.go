@@ -121,7 +121,7 @@ type Workspace struct {
 // NewWorkspace allocates for tokens rows. Errors: binding.ErrOutOfMemory.
 func NewWorkspace(d *ops.Device, tokens int, shape LayerShape) (*Workspace, error) {
 	w := &Workspace{}
-	err := d.NewTensors(ops.F32, tokens,
+	err := d.NewTensors(d.Kept(), tokens,
 		ops.Want{Tensor: &w.norm, Cols: shape.Dim},
 		ops.Want{Tensor: &w.qkv, Cols: 3 * shape.Dim},
 		ops.Want{Tensor: &w.attn, Cols: shape.Dim},
@@ -130,7 +130,7 @@ func NewWorkspace(d *ops.Device, tokens int, shape LayerShape) (*Workspace, erro
 	return w, err
 }
 
-// WorkspaceBytes is what NewWorkspace allocates.
-func WorkspaceBytes(tokens int, shape LayerShape) int64 {
-	return int64(tokens) * int64(5*shape.Dim+max(shape.Hidden, 1)) * 4
+// WorkspaceBytes is what NewWorkspace allocates on a device that keeps such a type.
+func WorkspaceBytes(tokens int, shape LayerShape, kept ops.DType) int64 {
+	return int64(tokens) * int64(5*shape.Dim+max(shape.Hidden, 1)) * int64(kept.Size())
 }

@@ -126,11 +126,11 @@ func NewTextEncoder(d *ops.Device, t *TextTower, texts int) (*TextEncoder, error
 	return e, err
 }
 
-// TextEncoderBytes is what NewTextEncoder allocates.
-func TextEncoderBytes(c TextConfig, texts int) int64 {
+// TextEncoderBytes is what NewTextEncoder allocates on a device that keeps such a type.
+func TextEncoderBytes(c TextConfig, texts int, kept ops.DType) int64 {
 	rows := int64(texts) * int64(c.Length)
 	return rows*int64(1+c.Length+c.Dim)*4 + int64(texts)*int64(c.Dim+c.Out+1)*4 + int64(texts+1)*4 +
-		WorkspaceBytes(int(rows), c.layerShape())
+		WorkspaceBytes(int(rows), c.layerShape(), kept)
 }
 
 // Texts is the most texts of one Forward.

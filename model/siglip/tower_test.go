@@ -374,7 +374,7 @@ func TestEncoderBytes(t *testing.T) {
 					require.NoError(t, err)
 					after, err := dev.Counters()
 					require.NoError(t, err)
-					require.Equal(t, EncoderBytes(tw.Config, n, head), after.Bytes-before.Bytes)
+					require.Equal(t, EncoderBytes(tw.Config, n, head, ops.F32), after.Bytes-before.Bytes)
 				})
 			}
 		}

@@ -155,7 +155,7 @@ func TestViewEncoderBytes(t *testing.T) {
 				require.NoError(t, err)
 				after, err := dev.Counters()
 				require.NoError(t, err)
-				require.Equal(t, EncoderBytes(tw.Config, n, true), after.Bytes-before.Bytes)
+				require.Equal(t, EncoderBytes(tw.Config, n, true, ops.F32), after.Bytes-before.Bytes)
 			}
 		}
 	})

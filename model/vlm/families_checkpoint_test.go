@@ -205,7 +205,7 @@ func TestEyeBytesOfFamilies(t *testing.T) {
 			eye(t, dev, m, n)
 			after, err := dev.Counters()
 			require.NoError(t, err)
-			require.Equal(t, m.Config.EyeBytes(n, m.Tower.Head != nil), after.Bytes-before.Bytes, "%d views", n)
+			require.Equal(t, m.Config.EyeBytes(n, m.Tower.Head != nil, ops.F32), after.Bytes-before.Bytes, "%d views", n)
 		}
 	})
 }

@@ -104,11 +104,11 @@ type Eye struct {
 	events  [3]*ops.Event // before the tower, between, after the projector
 }
 
-// EyeBytes is what NewEye allocates.
-func (c *Config) EyeBytes(views int, head bool) int64 {
-	bytes := siglip.EncoderBytes(*c.Vision, views, head)
+// EyeBytes is what NewEye allocates on a device that keeps such a type.
+func (c *Config) EyeBytes(views int, head bool, kept ops.DType) int64 {
+	bytes := siglip.EncoderBytes(*c.Vision, views, head, kept)
 	if c.Projector != nil {
-		bytes += c.Projector.WorkspaceBytes(views, c.FeatureTokens(), c.Vision.Dim, c.Text.Dim)
+		bytes += c.Projector.WorkspaceBytes(views, c.FeatureTokens(), c.Vision.Dim, c.Text.Dim, kept)
 	}
 	return bytes
 }
