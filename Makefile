@@ -4,7 +4,7 @@ GENERATOR := $(if $(shell command -v ninja),-G Ninja)
 EXT := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help run lib test bench vocab smollm2 tokenizers clean
+.PHONY: help run lib emu test bench vocab smollm2 tokenizers clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,12 @@ lib: ## builds the CPU library and installs it for every program of this user
 
 test: ## runs every check that this machine can run
 	tools/test.sh
+
+emu: ## builds the CPU library, and the CUDA one to run on the CPU, into build/emu (for tests)
+	cmake -S . -B build/emu $(GENERATOR) -DL3V_EMULATE=ON
+	cmake --build build/emu -j $(JOBS)
+	ln -f build/emu/lib/libllama3v-*.$(EXT) build/emu
+	@echo 'compare them: LLAMA3V_LIB_DIR=build/emu go run ./cmd/llama3v parity testdata/demo --backends cpu,cuda'
 
 bench: lib ## measures every op beside the bound of this machine
 	go run ./cmd/llama3v bench ops

@@ -18,6 +18,11 @@ type Backend struct {
 	Skipped  []string // what was looked at before, and why it was passed over
 }
 
+// String is what it is and what it runs on: "cpu: AMD EPYC, avx512", "cuda: emulator, 9.0 (emulated)".
+func (b Backend) String() string {
+	return binding.Capabilities{Name: b.Name, Device: b.Device, Emulated: b.Emulated}.String()
+}
+
 // openLibrary finds the backend that the options ask for.
 func openLibrary(c *config) (*binding.Library, Backend, error) {
 	library, tried, err := binding.Find(c.backend, c.library)

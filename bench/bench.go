@@ -60,7 +60,11 @@ type bound struct {
 // NewMeter measures each op for about repeat.
 func NewMeter(d *ops.Device, repeat time.Duration) *Meter {
 	caps := d.Capabilities()
-	return &Meter{device: d, backend: caps.Name, cores: caps.Cores, repeat: repeat, bounds: map[bound]*Bound{}}
+	name := caps.Name
+	if caps.Emulated {
+		name += " (emulated)"
+	}
+	return &Meter{device: d, backend: name, cores: caps.Cores, repeat: repeat, bounds: map[bound]*Bound{}}
 }
 
 // peak measures a bound now, in its unit. Products of bfloat16 may run on the float32 loop where the

@@ -29,6 +29,15 @@ type Capabilities struct {
 	CancelLatency time.Duration // Context.Cancel takes effect within it on the largest single op
 }
 
+// String is what it is and what it runs on: "cpu: AMD EPYC, avx512", "cuda: emulator, 9.0 (emulated)".
+func (c Capabilities) String() string {
+	text := c.Name + ": " + c.Device
+	if c.Emulated {
+		text += " (emulated)"
+	}
+	return text
+}
+
 // capabilities mirrors l3v_capabilities.
 type capabilities struct {
 	structSize      uint32

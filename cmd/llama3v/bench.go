@@ -155,11 +155,7 @@ func (f *benchFlags) print(out io.Writer, m *bench.Meter, caps binding.Capabilit
 	if f.json {
 		return json.NewEncoder(out).Encode(rows)
 	}
-	emulated := ""
-	if caps.Emulated {
-		emulated = " (emulated)"
-	}
-	fmt.Fprintf(out, "%s: %s%s\n", caps.Name, caps.Device, emulated)
+	fmt.Fprintln(out, caps)
 	for _, b := range m.Bounds() {
 		fmt.Fprintf(out, "bound  %-32s %9.1f %-8s %6.1f a cycle and core\n", b.Name, b.Rate, b.Unit, b.PerCycle)
 	}

@@ -13,6 +13,9 @@
 //	llama3v bench ops|model                   speed beside its bound
 //	llama3v backend build|install|list        backend libraries
 //
+// A relative folder in LLAMA3V_LIB_DIR is taken from the working directory; programs over the library
+// refuse one.
+//
 // It exits with 0, with 1 after a failure, and with 2 when the command line makes no sense.
 package main
 
@@ -22,16 +25,37 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/llama3v/llama3v/binding"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second interrupt ends the process at once
+	if err := absoluteLibDir(); err != nil {
+		fmt.Fprintf(os.Stderr, "llama3v: %v\n", err)
+		os.Exit(1)
+	}
 	os.Exit(execute(ctx, os.Args[1:]))
+}
+
+// absoluteLibDir lets whoever types a command name a folder below the one they are in. The library
+// itself takes none, as a service's working directory is nobody's choice.
+func absoluteLibDir() error {
+	dir := os.Getenv(binding.LibDirVariable)
+	if dir == "" {
+		return nil
+	}
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	return os.Setenv(binding.LibDirVariable, path)
 }
 
 // errUsage is behind every error about the command line itself.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -242,6 +243,39 @@ func TestParityOfTwoKernelSets(t *testing.T) {
 	code, _, errText = runLine(t, "parity", demo, "--backends", "cpu,cpu:scalar", "--picture", picture("dog.jpg"), "--bound", "1e-30")
 	require.Equal(t, 1, code)
 	require.Contains(t, errText, "differ")
+}
+
+func TestParityOfALibraryWithItselfFails(t *testing.T) {
+	needBackend(t)
+	code, _, errText := runLine(t, "parity", demo, "--backends", "cpu,cpu")
+	require.Equal(t, 1, code)
+	require.Contains(t, errText, "are the same")
+}
+
+// The emulated cuda library, where LLAMA3V_LIB_DIR has both. The tower is left out: it takes minutes.
+func TestParityOfCPUAndCUDA(t *testing.T) {
+	needBackend(t)
+	cuda, tried, err := binding.Find("cuda", "")
+	if err != nil {
+		need.Missing(t, "cuda", fmt.Sprintf("a cuda library (%v)", tried))
+	}
+	code, out, errText := runLine(t, "parity", demo, "--backends", "cpu,cuda", "--max-tokens", "4")
+	require.Equal(t, 0, code, errText)
+	require.Contains(t, out, cuda.Path())
+	require.Contains(t, out, cuda.Hash())
+	require.Equal(t, cuda.Capabilities().Emulated, strings.Contains(out, "(emulated)"))
+	require.Contains(t, out, "hidden.1")
+	require.Contains(t, out, "tokens: 4 agree of 4 and 4")
+	code, _, _ = runLine(t, "parity", demo, "--backends", "cpu,cuda", "--max-tokens", "1", "--bound", "1e-30")
+	require.Equal(t, 1, code)
+}
+
+func TestARelativeLibraryFolderIsTheCallers(t *testing.T) {
+	t.Setenv(binding.LibDirVariable, filepath.Join("build", "emu"))
+	require.NoError(t, absoluteLibDir())
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(here, "build", "emu"), os.Getenv(binding.LibDirVariable))
 }
 
 func TestBenchOps(t *testing.T) {

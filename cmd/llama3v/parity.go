@@ -52,7 +52,8 @@ func newParity() *cobra.Command {
 
 A backend is a name (cpu), a name with a kernel set (cpu:scalar), or the path of a
 library. It exits with 1 when a layer differs by more than --bound (normalised
-squared error) or the greedy tokens differ.`,
+squared error), when the greedy tokens differ, and when both are one library with
+one kernel set, which proves nothing.`,
 		Example: `  llama3v parity testdata/demo --backends cpu:avx2,cpu:avx512 --picture dog.jpg`,
 		Args:    exactly(1, "parity wants a model folder"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -100,6 +101,9 @@ func (f *parityFlags) run(ctx context.Context, path string, names []string, out 
 		}
 		defer m.Close()
 		models[i] = m
+	}
+	if a, b := models[0].Backend(), models[1].Backend(); a.Hash == b.Hash && a.Device == b.Device {
+		return fmt.Errorf("backends %s are the same: %s, sha256 %s", strings.Join(names, " and "), a.Path, a.Hash)
 	}
 	for i, m := range models {
 		var err error
@@ -153,12 +157,12 @@ func (f *parityFlags) trace(ctx context.Context, m *llama3v.Model) (*traced, err
 
 func compare(a, b *traced, bound float64) *parityJSON {
 	report := &parityJSON{
-		Backends:  []backendJSON{newBackendJSON(a.answer.Backend), newBackendJSON(b.answer.Backend)},
-		Bound:     bound,
-		Answers:   []string{a.answer.Text, b.answer.Text},
-		TokenIDs:  [][]int32{a.answer.TokenIDs, b.answer.TokenIDs},
-		Tolerated: true,
+		Backends: []backendJSON{newBackendJSON(a.answer.Backend), newBackendJSON(b.answer.Backend)},
+		Bound:    bound,
+		Answers:  []string{a.answer.Text, b.answer.Text},
+		TokenIDs: [][]int32{a.answer.TokenIDs, b.answer.TokenIDs},
 	}
+	report.Tolerated = len(a.names) == len(b.names) && len(a.names) > 0
 	for _, name := range a.names {
 		x, y := a.layers[name], b.layers[name]
 		row := layerJSON{Name: name, Rows: x.rows, Cols: x.cols}
@@ -201,7 +205,7 @@ func (r *parityJSON) print(out io.Writer, asJSON bool) error {
 		return json.NewEncoder(out).Encode(r)
 	}
 	for i, b := range r.Backends {
-		fmt.Fprintf(out, "%c: %s, %s\n", 'A'+i, b.Device, b.Path)
+		fmt.Fprintf(out, "%c: %s, %s, sha256 %s\n", 'A'+i, b, b.Path, b.Hash)
 	}
 	for _, l := range r.Layers {
 		fmt.Fprintf(out, "%-26s [%d, %d]  nmse %.1e  largest difference %.1e\n", l.Name, l.Rows, l.Cols, l.NMSE, l.Largest)

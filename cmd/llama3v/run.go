@@ -301,6 +301,10 @@ type backendJSON struct {
 	Emulated bool   `json:"emulated,omitempty"`
 }
 
+func (b backendJSON) String() string {
+	return llama3v.Backend{Name: b.Name, Device: b.Device, Emulated: b.Emulated}.String()
+}
+
 type timingsJSON struct {
 	Load                  float64 `json:"load"`
 	Preprocess            float64 `json:"preprocess"`

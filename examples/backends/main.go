@@ -40,6 +40,6 @@ func ask(ctx context.Context, backend, model, picture string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-6s %s (%s; %.0f tokens/s)\n", backend, answer, answer.Backend.Device, answer.Timings.DecodeRate())
+	fmt.Printf("%-6s %s (%s; %.0f tokens/s)\n", backend, answer, answer.Backend, answer.Timings.DecodeRate())
 	return nil
 }
