@@ -80,7 +80,7 @@ func TestEyes(t *testing.T) {
 		t.Skip("seconds of work")
 	}
 	for name, c := range eyes {
-		require.Positive(t, projectorWork(c, 1), name)
+		require.Positive(t, projectorWork(c, 64), name)
 		require.Contains(t, Models(), name)
 	}
 	m := NewMeter(testdevice.CPU(t, binding.ContextOptions{}), time.Millisecond)

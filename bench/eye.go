@@ -1,8 +1,6 @@
 package bench
 
 import (
-	"fmt"
-
 	"github.com/llama3v/llama3v/model/llama"
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/projector"
@@ -57,7 +55,7 @@ func (m *Meter) eye(name, dtype string, compute ops.DType, model *vlm.Model) ([]
 		return nil, err
 	}
 	project, err := m.measure(measurement{op: name + " project", dtype: dtype, shape: shape, bound: bound{compute: compute},
-		work: projectorWork(c, float64(grid.Patches())),
+		work: projectorWork(c, grid.Patches()),
 		run:  func(s *ops.Stream, _ int) { model.Projector.Forward(s, features, []siglip.Grid{grid}) }})
 	if err != nil {
 		return nil, err
@@ -66,21 +64,6 @@ func (m *Meter) eye(name, dtype string, compute ops.DType, model *vlm.Model) ([]
 }
 
 // projectorWork is the multiply-adds of a projector on n patches, two operations each.
-func projectorWork(c *vlm.Config, n float64) float64 {
-	in, out := float64(c.Vision.Dim), float64(c.Text.Dim)
-	switch p := c.Projector.(type) {
-	case *projector.MLPConfig:
-		return 2 * n * (in*out + float64(p.Layers-1)*out*out)
-	case *projector.ShuffleConfig:
-		return 2 * n * in * out
-	case *projector.SA2Config:
-		width := float64(p.Width)
-		block := 2*n*width*(4*width+2*float64(p.Hidden)) + 4*n*n*width
-		return 2*n*width*(in+out) + float64(p.Blocks)*block
-	case *projector.ResamplerConfig:
-		// kv, the positions' keys, keys and values of all patches; q, out and proj of all queries
-		q := float64(p.Queries)
-		return 2*n*out*(in+3*out) + 2*q*out*out*3 + 4*n*q*out
-	}
-	panic(fmt.Sprintf("no work is known for %T", c.Projector)) // eyes and this switch go together
+func projectorWork(c *vlm.Config, n int) float64 {
+	return operations(func(l *opList) { l.project(c, n) })
 }

@@ -37,19 +37,16 @@ func Models() []string {
 	return names
 }
 
-// Model measures a real shape with random weights of type t, in activations compute: an encoder's
-// seconds per picture, a decoder's prefill of 512 tokens and its tokens per second one at a time.
-// layers above 0 makes it that many layers deep, for what does not fit the machine; the row's name
-// says so.
-func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute ops.DType, layers int) ([]Row, error) {
-	shape, ok := shapes[name]
+// shape is the config of a name, layers deep where that is above 0, and the name that says so.
+func shape(name string, layers int) (*vlm.Config, string, error) {
+	known, ok := shapes[name]
 	if !ok {
-		shape, ok = eyes[name]
+		known, ok = eyes[name]
 	}
 	if !ok {
-		return nil, fmt.Errorf("no shape %q to measure; there are %s", name, strings.Join(Models(), ", "))
+		return nil, "", fmt.Errorf("no shape %q to measure; there are %s", name, strings.Join(Models(), ", "))
 	}
-	c := *shape
+	c := *known
 	if layers > 0 {
 		name = fmt.Sprintf("%s, %d layers", name, layers)
 		if c.Vision != nil {
@@ -63,9 +60,21 @@ func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute
 			c.Text = &v
 		}
 	}
+	return &c, name, nil
+}
+
+// Model measures a real shape with random weights of type t, in activations compute: an encoder's
+// seconds per picture, a decoder's prefill of 512 tokens and its tokens per second one at a time.
+// layers above 0 makes it that many layers deep, for what does not fit the machine; the row's name
+// says so.
+func (m *Meter) Model(ctx context.Context, name string, t weights.DType, compute ops.DType, layers int) ([]Row, error) {
+	c, name, err := shape(name, layers)
+	if err != nil {
+		return nil, err
+	}
 	m.device.Keep(m.device.Capabilities().Keeps(compute))
 	loader := load.NewRandom(m.device, t)
-	model := vlm.Declare(loader, &c)
+	model := vlm.Declare(loader, c)
 	weightBytes, err := loader.Bytes()
 	if err != nil {
 		return nil, err
@@ -102,15 +111,12 @@ func (m *Meter) encoder(name, dtype string, compute ops.DType, model *vlm.Model)
 	return []Row{row}, nil
 }
 
-// encoderWork is the multiply-adds of a tower, two operations each: products of all patches, and both
-// products of attention.
+// encoderWork is the multiply-adds of a tower on a whole picture, two operations each.
 func encoderWork(c siglip.Config) float64 { return towerWork(c, c.Patches(), c.Layers) }
 
 // towerWork is encoderWork of a view of so many patches, as far as a layer.
 func towerWork(c siglip.Config, patches, layers int) float64 {
-	n, d := float64(patches), float64(c.Dim)
-	layer := 2*n*d*(4*d+2*float64(c.Hidden)) + 4*n*n*d
-	return float64(layers)*layer + 2*n*d*float64(c.Channels*c.Patch*c.Patch)
+	return operations(func(l *opList) { l.tower(c, 1, patches, siglip.Features{Layer: layers}) })
 }
 
 func (m *Meter) decoder(ctx context.Context, name, dtype string, compute ops.DType, model *vlm.Model, weightBytes int64) ([]Row, error) {
@@ -172,9 +178,7 @@ func (m *Meter) decoder(ctx context.Context, name, dtype string, compute ops.DTy
 // prefillWork is the multiply-adds of a prompt, two operations each; only the last row meets the
 // output layer.
 func prefillWork(c llama.Config) float64 {
-	n, d, q, kv := float64(prompt), float64(c.Dim), float64(c.Heads*c.HeadDim), float64(c.KVHeads*c.HeadDim)
-	layer := 2*n*d*(2*q+2*kv+3*float64(c.Hidden)) + 4*n*(n+1)/2*q
-	return float64(c.Layers)*layer + 2*d*float64(c.Vocab)
+	return operations(func(l *opList) { l.decode(c, prompt, 0) })
 }
 
 // PerSecond is how many of the row's units of work (pictures, tokens) a second brings.

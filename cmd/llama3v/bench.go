@@ -97,13 +97,15 @@ func newBenchOps() *cobra.Command {
 
 func newBenchModel() *cobra.Command {
 	f := &benchFlags{}
-	var dtype, compute string
+	var dtype, compute, card string
 	var layers int
 	cmd := &cobra.Command{
 		Use:   "model NAME",
-		Short: "Measure a real model's shape with random weights",
-		Long:  "Measure a real model's shape with random weights: " + strings.Join(bench.Models(), ", ") + ".",
-		Args:  exactly(1, "bench model wants a name: "+strings.Join(bench.Models(), ", ")),
+		Short: "Measure a real model's shape with random weights, or plan it for a card on paper",
+		Long: "Measure a real model's shape with random weights: " + strings.Join(bench.Models(), ", ") + ".\n\n" +
+			"With --plan nothing runs: for each op of a step it prints what is read, written and multiplied, the\n" +
+			"time that a card needs for it at least, and what the tiles of the CUDA backend make of that.",
+		Args: exactly(1, "bench model wants a name: "+strings.Join(bench.Models(), ", ")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, ok := benchWeights()[dtype]
 			if !ok {
@@ -112,6 +114,9 @@ func newBenchModel() *cobra.Command {
 			c, ok := map[string]ops.DType{"f32": ops.F32, "bf16": ops.BF16, "int8": ops.I8}[compute]
 			if !ok {
 				return usage("--activations %s: one of f32, bf16, int8", compute)
+			}
+			if card != "" {
+				return planModel(cmd, f.json, card, args[0], t, c, layers)
 			}
 			if c == ops.I8 && !t.Quantized() {
 				return usage("--activations int8 is for quantised weights, not for %s", dtype)
@@ -132,6 +137,8 @@ func newBenchModel() *cobra.Command {
 	cmd.Flags().StringVar(&dtype, "weights", "bf16", "type of the weights: "+benchWeightNames())
 	cmd.Flags().StringVar(&compute, "activations", "f32", "type of activations in products: f32, bf16, int8")
 	cmd.Flags().IntVar(&layers, "layers", 0, "measure this many layers (default: all)")
+	cmd.Flags().StringVar(&card, "plan", "", "plan on paper for a card: "+strings.Join(bench.Cards(), ", ")+
+		" (activations bf16, weights bf16 and of decoders q8_0 and q4_0, unless given)")
 	return cmd
 }
 
