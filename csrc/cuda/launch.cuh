@@ -30,9 +30,18 @@ namespace l3v::cuda {
 
 constexpr int kThreads = 256;  // of a block that works on a row
 
-// Blocks for n pieces of work; kernels stride over what is more.
-inline dim3 blocks_for(int64_t n) { return dim3(static_cast<unsigned>(n < (1 << 20) ? n : 1 << 20)); }
+// Blocks for n pieces of work; kernels stride over what is more. An H100 holds 1,056 blocks of
+// kThreads at once.
+constexpr int64_t kMaxBlocks = 2048;
+inline dim3 blocks_for(int64_t n) { return dim3(static_cast<unsigned>(n < kMaxBlocks ? n : kMaxBlocks)); }
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Before a launch with so much shared memory, of which a kernel has 48 KiB unasked.
+template <class Kernel>
+cudaError_t allow_shared(Kernel* kernel, int64_t bytes) {
+  if (bytes <= 48 << 10) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+}
 
 __device__ inline void note_fault(unsigned long long* word, int64_t index, int64_t value) {
   const uint32_t low = static_cast<uint32_t>(static_cast<int32_t>(value)) ^ 0x80000000u;

@@ -328,6 +328,10 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   });
   return cudaSuccess;
 }
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int value) {
+  EMU_CALL("cudaFuncSetAttribute");
+  return result(value < 0 || value > static_cast<int>(emu::kMaxShared) ? cudaErrorInvalidValue : cudaSuccess);
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   EMU_CALL("cudaEventSynchronize");
   while (e->stream != nullptr && step(e->stream)) {
