@@ -3,13 +3,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <memory>
-#include <unordered_map>
-#include <vector>
+
+#include "machine.h"
 
 // Saves the callee's registers on the running stack, *save = its top, and goes on at load.
 extern "C" void l3v_emu_switch(void** save, void* load);
@@ -45,85 +42,7 @@ constexpr size_t kSavedWords = 6;
 namespace emu {
 
 Options options;
-
-namespace {
-
-constexpr size_t kStack = 128 << 10;
-
-enum class State : uint8_t { kReady, kBarrier, kCollective, kDone };
-
-struct Thread {
-  void* top = nullptr;  // of its stack, while it does not run
-  Place place;
-  State state = State::kDone;
-  Site site;            // of what it waits at
-  const char* name = nullptr;
-  unsigned mask = 0;
-  Lane lane{};
-};
-
-// When an access was made. run counts blocks over all launches, phase the barriers of a block, tick
-// the releases of a thread.
-struct Stamp {
-  uint32_t run = 0;
-  uint16_t phase = 0;
-  uint16_t thread = 0;
-  uint32_t tick = 0;
-};
-constexpr uint16_t kHost = 0xFFFF;
-constexpr uint32_t kHostRun = 1;
-
-// Two bytes, and which of them the newest write and read touched: of single bytes side by side the
-// newest alone is known.
-struct Cell {
-  Stamp write, read;
-  uint8_t write_bytes = 0, read_bytes = 0;  // bit 0 and 1
-  bool written = false;
-  bool many = false;  // more than one thread read in this phase
-  bool write_atomic = false;
-};
-constexpr size_t kGrain = 2;
-constexpr size_t kRed = 4096;
-
-struct Region {
-  char *begin, *end;
-  bool shared;
-  std::vector<Cell> cells;
-};
-
-struct Machine {
-  std::map<const char*, std::unique_ptr<Region>> regions;  // by begin
-  Region* last = nullptr;                                  // found last
-  size_t allocated = 0;
-
-  char* stacks = nullptr;
-  Region* shared = nullptr;
-  Thread threads[kMaxThreads];
-  std::vector<uint32_t> clocks;       // [thread][thread]: the ticks that one has seen of another
-  std::vector<uint16_t> clock_phase;  // of which a row is; an older one counts as zeros
-  uint32_t ticks[kMaxThreads];
-  bool fine_order = false;            // the block used an ordered collective
-  std::unordered_map<std::string, int64_t> counts;
-
-  const Launch* launch = nullptr;
-  Thread* running = nullptr;
-  void* scheduler = nullptr;
-  unsigned count = 0;  // threads of a block
-  uint32_t run = kHostRun, first_run = kHostRun;
-  uint16_t phase = 0;
-  unsigned at_barrier = 0, done = 0;
-  uint64_t random = 1;
-  std::vector<unsigned> warp_order;
-  std::string error;
-};
 Machine m;
-
-uint64_t next_random() {  // xorshift64 (Marsaglia 2003)
-  m.random ^= m.random << 13;
-  m.random ^= m.random >> 7;
-  m.random ^= m.random << 17;
-  return m.random;
-}
 
 std::string name_of(const Thread& t) {
   return "thread " + std::to_string(t.place.linear) + " (warp " + std::to_string(t.place.warp) + ", lane " +
@@ -136,6 +55,15 @@ std::string name_of(Site s) {
   return std::string(base == nullptr ? s.file : base + 1) + ":" + std::to_string(s.line);
 }
 
+namespace {
+
+uint64_t next_random() {  // xorshift64 (Marsaglia 2003)
+  m.random ^= m.random << 13;
+  m.random ^= m.random >> 7;
+  m.random ^= m.random << 17;
+  return m.random;
+}
+
 std::string block_name() {
   const Dim3& b = m.threads[0].place.block;
   return "block (" + std::to_string(b.x) + ", " + std::to_string(b.y) + ", " + std::to_string(b.z) + ")";
@@ -145,87 +73,33 @@ void note(const std::string& what) {
   if (m.error.empty()) m.error = std::string(m.launch->kernel) + ": " + what;
 }
 
+// What an engine did wrong, while the scheduler ran it.
+struct EngineFailure {};
+
 void to_scheduler() { l3v_emu_switch(&m.running->top, m.scheduler); }
+
+void set_state(unsigned t, State state) {
+  m.threads[t].state = state;
+  const uint64_t bit = uint64_t{1} << t % 64;
+  if (state == State::kReady) m.ready[t / 64] |= bit;
+  else m.ready[t / 64] &= ~bit;
+}
 
 void thread_main() {
   m.launch->body();
-  m.running->state = State::kDone;
+  set_state(m.running->place.linear, State::kDone);
   m.done++;
   to_scheduler();
   std::abort();  // a thread that is done never runs
-}
-
-uint32_t* clock_row(unsigned t) {
-  uint32_t* row = &m.clocks[size_t{t} * kMaxThreads];
-  if (m.clock_phase[t] != m.phase) {
-    std::fill(row, row + m.count, 0);
-    m.clock_phase[t] = m.phase;
-  }
-  return row;
-}
-
-// Whether the thread that runs has seen the access behind a stamp of its own block.
-bool seen(const Stamp& s) {
-  const unsigned me = m.running->place.linear;
-  if (s.phase != m.phase || s.thread == me) return true;
-  return s.tick < clock_row(me)[s.thread];
-}
-
-// Whether an access that was recorded may happen at once with one of now.
-bool races(const Stamp& s, bool shared) {
-  if (s.run < m.first_run) return false;  // an earlier launch, or the host
-  if (s.run != m.run) return !shared;     // another block of this launch
-  return !seen(s);
-}
-
-Region* find(const char* p) {
-  if (m.last != nullptr && p >= m.last->begin && p < m.last->end) return m.last;
-  auto it = m.regions.upper_bound(p);
-  if (it == m.regions.begin()) return nullptr;
-  Region* r = std::prev(it)->second.get();
-  return p < r->end ? m.last = r : nullptr;
-}
-
-// The region whose red zone p lies in.
-Region* beside(const char* p) {
-  auto it = m.regions.upper_bound(p);
-  if (it != m.regions.end() && p + kRed >= it->second->begin) return it->second.get();
-  if (it == m.regions.begin()) return nullptr;
-  Region* r = std::prev(it)->second.get();
-  return p < r->end + kRed ? r : nullptr;
-}
-
-std::string where(const Region& r, const char* p, size_t bytes, bool write) {
-  return std::string(write ? "write" : "read") + " of " + std::to_string(bytes) + " bytes at byte " +
-         std::to_string(p - r.begin) + " of " + (r.shared ? "shared memory" : "an allocation") + " of " +
-         std::to_string(r.shared ? m.launch->shared : static_cast<size_t>(r.end - r.begin)) + " bytes";
-}
-
-std::string at(const void* pc) {
-  char text[32];
-  std::snprintf(text, sizeof text, ", code %p", pc);
-  return text;
-}
-
-Region* add(char* p, size_t bytes, bool shared) {
-  auto r = std::make_unique<Region>();
-  r->begin = p;
-  r->end = p + bytes;
-  r->shared = shared;
-  r->cells.resize((bytes + kGrain - 1) / kGrain);
-  return (m.regions[p] = std::move(r)).get();
 }
 
 void prepare() {
   if (m.stacks != nullptr) return;
   void* p = mmap(nullptr, kStack * kMaxThreads, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  char* shared = static_cast<char*>(std::aligned_alloc(1024, (kMaxShared + 2 * kRed + 1023) / 1024 * 1024));
-  if (p == MAP_FAILED || shared == nullptr) throw Error("the emulator has no memory for its threads");
+  if (p == MAP_FAILED) throw Error("the emulator has no memory for its threads");
   m.stacks = static_cast<char*>(p);
-  m.shared = add(shared + kRed, kMaxShared, true);
-  m.clocks.resize(size_t{kMaxThreads} * kMaxThreads);
-  m.clock_phase.resize(kMaxThreads);
+  prepare_memory();
 }
 
 void start(unsigned t, Dim3 block) {
@@ -233,43 +107,47 @@ void start(unsigned t, Dim3 block) {
   const Dim3 size = m.launch->block;
   thread.place = {Dim3(t % size.x, t / size.x % size.y, t / size.x / size.y),
                   block, size, m.launch->grid, t, t / kLanes, t % kLanes};
-  thread.state = State::kReady;
+  set_state(t, State::kReady);
   thread.mask = 0;
+  thread.held.clear();
   void** top = reinterpret_cast<void**>(m.stacks + size_t{t + 1} * kStack);
   *--top = nullptr;  // the frame that thread_main would return to
   *--top = reinterpret_cast<void*>(thread_main);
   for (size_t i = 0; i < kSavedWords; i++) *--top = nullptr;
   thread.top = top;
   m.ticks[t] = 1;
-  m.clock_phase[t] = 0xFFFF;
+  m.row_phase[t] = 0xFFFF;
+}
+
+// The first ready thread at or behind begin, round about, or null.
+Thread* ready_from(unsigned begin) {
+  const unsigned words = (m.count + 63) / 64;
+  for (unsigned i = 0; i <= words; i++) {
+    const unsigned w = (begin / 64 + i) % words;
+    uint64_t bits = m.ready[w];
+    if (i == 0) bits &= ~uint64_t{0} << begin % 64;
+    if (bits != 0) return &m.threads[w * 64 + static_cast<unsigned>(__builtin_ctzll(bits))];
+  }
+  return nullptr;
 }
 
 // The next thread that can run, or null.
 Thread* pick() {
-  const unsigned n = m.count;
-  const auto ready = [](unsigned t) { return m.threads[t].state == State::kReady ? &m.threads[t] : nullptr; };
   switch (options.order) {
-    case Order::kForward:
-      for (unsigned t = 0; t < n; t++)
-        if (Thread* found = ready(t)) return found;
-      return nullptr;
+    case Order::kForward: return ready_from(0);
     case Order::kReverse:
-      for (unsigned t = n; t-- > 0;)
-        if (Thread* found = ready(t)) return found;
+      for (unsigned w = (m.count + 63) / 64; w-- > 0;)
+        if (m.ready[w] != 0) return &m.threads[w * 64 + 63 - static_cast<unsigned>(__builtin_clzll(m.ready[w]))];
       return nullptr;
-    case Order::kRandom: {
-      const unsigned begin = static_cast<unsigned>(next_random() % n);
-      for (unsigned i = 0; i < n; i++)
-        if (Thread* found = ready((begin + i) % n)) return found;
-      return nullptr;
-    }
+    case Order::kRandom: return ready_from(static_cast<unsigned>(next_random() % m.count));
     case Order::kWarps:
       if (next_random() % 64 == 0)
         for (size_t i = m.warp_order.size(); i > 1; i--)
           std::swap(m.warp_order[i - 1], m.warp_order[next_random() % i]);
-      for (unsigned warp : m.warp_order)
-        for (unsigned lane = 0; lane < kLanes && warp * kLanes + lane < n; lane++)
-          if (Thread* found = ready(warp * kLanes + lane)) return found;
+      for (unsigned warp : m.warp_order) {
+        const uint32_t bits = static_cast<uint32_t>(m.ready[warp / 2] >> warp % 2 * 32);
+        if (bits != 0) return &m.threads[warp * kLanes + static_cast<unsigned>(__builtin_ctz(bits))];
+      }
       return nullptr;
   }
   return nullptr;
@@ -282,31 +160,68 @@ std::string stuck() {
   for (unsigned t = 0; t < m.count; t++) {
     const Thread& thread = m.threads[t];
     if (thread.state == State::kDone) gone = &thread;
-    else if (waiting == nullptr || thread.state == State::kBarrier) waiting = &thread;
+    else if (waiting == nullptr || (waiting->state != State::kBarrier && thread.state == State::kBarrier)) waiting = &thread;
   }
   std::string text = name_of(*waiting) + " waits at " + name_of(waiting->site);
+  if (waiting->state == State::kWaiting) {
+    return "deadlock: " + text + " for " + waiting->wait.describe(waiting->wait.argument);
+  }
   if (gone != nullptr) return "divergence: " + text + ", and " + name_of(*gone) + " has ended";
   return "deadlock: " + text;
+}
+
+// Lets an engine do one piece of its work, any: they keep no order.
+void work_once() {
+  const size_t i = next_random() % m.work.size();
+  const std::function<void()> work = std::move(m.work[i]);
+  m.work[i] = std::move(m.work.back());
+  m.work.pop_back();
+  work();
+}
+
+void run_threads() {
+  while (m.done < m.count) {
+    // In the orders that try things, an engine may be done early; in the others it is as late as can be.
+    const bool early = options.order == Order::kRandom || options.order == Order::kWarps;
+    if (early && !m.work.empty() && next_random() % 16 == 0) work_once();
+    m.running = pick();
+    if (m.running == nullptr && !m.work.empty()) {
+      work_once();
+      continue;
+    }
+    if (m.running == nullptr) {
+      m.running = &m.threads[0];
+      note(stuck() + ", in " + block_name());
+      return;
+    }
+    l3v_emu_switch(&m.scheduler, m.running->top);
+    m.running = nullptr;
+    if (!m.error.empty()) return;
+  }
+  while (!m.work.empty()) work_once();
+  for (const BlockEnd end : m.block_ends) {
+    const std::string wrong = end();
+    if (!wrong.empty()) note(wrong + ", in " + block_name());
+  }
 }
 
 void run_block(Dim3 block) {
   m.run++;
   m.phase = 0;
   m.at_barrier = m.done = 0;
-  m.fine_order = false;
+  m.work.clear();
+  std::fill(std::begin(m.arrived), std::end(m.arrived), 0);
+  std::fill(m.engines_base.begin(), m.engines_base.end(), 0);
+  std::fill(m.fenced_base.begin(), m.fenced_base.end(), 0);
+  forget_readers();
   std::memset(m.shared->begin, 0xFF, m.launch->shared);
   for (unsigned t = 0; t < m.count; t++) start(t, block);
   m.warp_order.resize((m.count + kLanes - 1) / kLanes);
   for (unsigned w = 0; w < m.warp_order.size(); w++) m.warp_order[w] = w;
-  while (m.done < m.count) {
-    m.running = pick();
-    if (m.running == nullptr) {
-      m.running = &m.threads[0];
-      note(stuck() + ", in " + block_name());
-      break;
-    }
-    l3v_emu_switch(&m.scheduler, m.running->top);
-    if (!m.error.empty()) break;
+  m.running = nullptr;
+  try {
+    run_threads();
+  } catch (const EngineFailure&) {
   }
   m.running = nullptr;
 }
@@ -315,12 +230,25 @@ void run_block(Dim3 block) {
 
 const Place& place() { return m.running->place; }
 char* shared_memory() { return m.shared->begin; }
+uint32_t block_number() { return m.run; }
+unsigned block_threads() { return m.count; }
+uint64_t random_number() { return next_random(); }
+const Place& place_of(unsigned thread) { return m.threads[thread].place; }
+bool has_ended(unsigned thread) { return m.threads[thread].state == State::kDone; }
+void later(std::function<void()> work) { m.work.push_back(std::move(work)); }
+void at_block_end(BlockEnd end) {
+  if (std::find(m.block_ends.begin(), m.block_ends.end(), end) == m.block_ends.end()) m.block_ends.push_back(end);
+}
 
 void fail(const std::string& what, Site site) {
   std::string text = what;
   if (site.file != nullptr) text += " at " + name_of(site);
+  if (m.running == nullptr) {
+    note(text + ", in " + block_name());
+    throw EngineFailure();
+  }
   note(text + ", " + name_of(*m.running) + " of " + block_name());
-  m.running->state = State::kDone;
+  set_state(m.running->place.linear, State::kDone);
   to_scheduler();
   std::abort();
 }
@@ -336,6 +264,13 @@ void run(const Launch& launch) {
   m.counts[launch.kernel]++;
   m.launch = &launch;
   m.count = static_cast<unsigned>(threads);
+  m.stride = m.count + kEngines;
+  if (m.seen.size() < m.count * m.stride) m.seen.resize(m.count * m.stride);
+  m.row_phase.resize(kMaxThreads);
+  m.engines_base.assign(kEngines, 0);
+  m.fenced_base.assign(m.count, 0);
+  m.fences = m.fine_order = false;
+  std::fill(std::begin(m.ready), std::end(m.ready), 0);
   m.error.clear();
   m.random = options.seed * 0x9E3779B97F4A7C15ull | 1;
   if (m.run > UINT32_MAX - blocks - 2) throw Error("the emulator has run more blocks than it can tell apart");
@@ -360,6 +295,116 @@ int64_t launches(const char* kernel) {
   return it == m.counts.end() ? 0 : it->second;
 }
 
+// ---- Clocks. -------------------------------------------------------------------------------
+
+uint32_t* seen_row(unsigned t) {
+  uint32_t* row = &m.seen[t * m.stride];
+  if (m.row_phase[t] != m.phase) {
+    std::fill(row, row + m.count, 0);
+    std::copy(m.engines_base.begin(), m.engines_base.end(), row + m.count);
+    if (m.fences) std::copy(m.fenced_base.begin(), m.fenced_base.end(), &m.fenced[size_t{t} * m.count]);
+    m.row_phase[t] = m.phase;
+  }
+  return row;
+}
+
+uint64_t* fenced_row(unsigned t) {
+  if (!m.fences) return nullptr;
+  seen_row(t);
+  return &m.fenced[size_t{t} * m.count];
+}
+
+namespace {
+
+// Fences as a phase and a tick in it.
+uint64_t moment(uint32_t tick) { return uint64_t{m.phase} << 32 | tick; }
+
+template <class T>
+void raise(T* a, const T* b, size_t n) {
+  for (size_t i = 0; i < n; i++) a[i] = std::max(a[i], b[i]);
+}
+
+// Of an older phase: all its threads are seen.
+void refresh(Clock* c) {
+  if (c->seen.size() != m.stride) {
+    c->seen.assign(m.stride, 0);
+    c->fenced.clear();
+  } else if (c->phase != m.phase) {
+    std::fill_n(c->seen.begin(), m.count, 0);
+  }
+  c->phase = m.phase;
+}
+
+void next_phase() {
+  for (unsigned t = 0; t < m.count; t++) {
+    if (m.row_phase[t] != m.phase) continue;  // it has met nobody
+    raise(m.engines_base.data(), &m.seen[t * m.stride] + m.count, kEngines);
+    if (m.fences) raise(m.fenced_base.data(), &m.fenced[size_t{t} * m.count], m.count);
+  }
+  m.phase++;
+}
+
+}  // namespace
+
+void release(Clock* into, unsigned t) {
+  m.fine_order = true;
+  refresh(into);
+  raise(into->seen.data(), seen_row(t), m.stride);
+  into->seen[t] = ++m.ticks[t];
+  if (m.fences) {
+    into->fenced.resize(m.count);
+    raise(into->fenced.data(), fenced_row(t), m.count);
+  }
+}
+
+void acquire(const Clock& from, unsigned t) {
+  uint32_t* row = seen_row(t);
+  if (from.seen.size() != m.stride) return;
+  raise(row + m.count, from.seen.data() + m.count, kEngines);
+  if (from.phase == m.phase) raise(row, from.seen.data(), m.count);
+  if (m.fences && from.fenced.size() == m.count) raise(fenced_row(t), from.fenced.data(), m.count);
+}
+
+void see(unsigned t, unsigned engine, uint32_t ticks) {
+  uint32_t& column = seen_row(t)[m.count + engine];
+  column = std::max(column, ticks);
+}
+
+void fence(unsigned t) {
+  if (!m.fences) {
+    m.fences = true;
+    m.fenced.assign(size_t{m.count} * m.count, 0);
+  }
+  const uint32_t* seen = seen_row(t);
+  uint64_t* row = fenced_row(t);
+  for (unsigned o = 0; o < m.count; o++) row[o] = std::max(row[o], moment(seen[o]));
+  row[t] = moment(++m.ticks[t]);
+}
+
+Clock snapshot(unsigned t) {
+  Clock c;
+  c.phase = m.phase;
+  const uint32_t* row = seen_row(t);
+  c.seen.assign(row, row + m.stride);
+  c.seen[t] = ++m.ticks[t];
+  c.fenced.assign(m.count, 0);
+  if (const uint64_t* fenced = fenced_row(t)) std::copy_n(fenced, m.count, c.fenced.begin());
+  return c;
+}
+
+void intersect(Clock* with, const Clock& other) {
+  if (with->phase > other.phase) {  // the older has seen less
+    std::copy_n(other.seen.begin(), m.count, with->seen.begin());
+    with->phase = other.phase;
+  } else if (with->phase == other.phase) {
+    for (unsigned i = 0; i < m.count; i++) with->seen[i] = std::min(with->seen[i], other.seen[i]);
+  }
+  for (size_t i = m.count; i < m.stride; i++) with->seen[i] = std::min(with->seen[i], other.seen[i]);
+  for (size_t i = 0; i < m.count; i++) with->fenced[i] = std::min(with->fenced[i], other.fenced[i]);
+}
+
+// ---- Barriers, collectives, waits. -----------------------------------------------------------
+
 void barrier(Site site) {
   Thread& me = *m.running;
   for (unsigned t = 0; t < m.count; t++) {
@@ -371,21 +416,21 @@ void barrier(Site site) {
   if (m.done > 0) fail("divergence: a barrier, and other threads of the block have ended", site);
   me.site = site;
   if (++m.at_barrier < m.count) {
-    me.state = State::kBarrier;
+    set_state(me.place.linear, State::kBarrier);
     to_scheduler();
     return;
   }
   m.at_barrier = 0;
   if (m.phase == 0xFFFE) fail("more barriers in one block than the emulator can count", site);
-  m.phase++;
+  next_phase();
   for (unsigned t = 0; t < m.count; t++)
-    if (m.threads[t].state == State::kBarrier) m.threads[t].state = State::kReady;
+    if (m.threads[t].state == State::kBarrier) set_state(t, State::kReady);
 }
 
 void collective(const char* name, unsigned mask, const void* in, void* out, Act act, const void* argument,
                 bool ordered, Site site) {
   Thread& me = *m.running;
-  const unsigned first = me.place.warp * kLanes, here = std::min(kLanes, m.count - first);
+  const unsigned warp = me.place.warp, first = warp * kLanes, here = std::min(kLanes, m.count - first);
   if ((mask >> me.place.lane & 1) == 0) fail(std::string(name) + ": the lane is not in its own mask", site);
   if (here < kLanes && mask >> here != 0) {
     if (mask == ~0u) mask = (1u << here) - 1;  // the last warp of a block that is no multiple of 32
@@ -395,129 +440,54 @@ void collective(const char* name, unsigned mask, const void* in, void* out, Act 
   me.name = name;
   me.mask = mask;
   me.lane = {in, out, site};
-  me.state = State::kCollective;
-  Lane* lanes[kLanes] = {};
-  for (unsigned l = 0; l < here; l++) {
-    if ((mask >> l & 1) == 0) continue;
-    Thread& t = m.threads[first + l];
-    if (t.state == State::kDone) fail(std::string(name) + ": " + name_of(t) + " of the mask has ended", site);
-    if (t.state == State::kBarrier)
-      fail(std::string(name) + ": " + name_of(t) + " of the mask waits at the barrier of " + name_of(t.site), site);
-    if (t.state != State::kCollective) {  // still on its way
-      to_scheduler();
-      return;
-    }
+  if (const uint32_t others = m.arrived[warp] & mask) {
+    const Thread& t = m.threads[first + static_cast<unsigned>(__builtin_ctz(others))];
     if (t.name != name || t.mask != mask || t.site.line != site.line)
       fail(std::string("divergence: ") + name + ", while " + name_of(t) + " is in " + t.name + " of " +
                name_of(t.site), site);
-    lanes[l] = &t.lane;
   }
+  m.arrived[warp] |= 1u << me.place.lane;
+  if ((m.arrived[warp] & mask) != mask) {
+    for (uint32_t missing = mask & ~m.arrived[warp]; missing != 0; missing &= missing - 1) {
+      const Thread& t = m.threads[first + static_cast<unsigned>(__builtin_ctz(missing))];
+      if (t.state == State::kDone) fail(std::string(name) + ": " + name_of(t) + " of the mask has ended", site);
+      if (t.state == State::kBarrier)
+        fail(std::string(name) + ": " + name_of(t) + " of the mask waits at the barrier of " + name_of(t.site), site);
+    }
+    set_state(me.place.linear, State::kCollective);
+    to_scheduler();
+    return;
+  }
+  m.arrived[warp] &= ~mask;
+  Lane* lanes[kLanes] = {};
+  for (unsigned l = 0; l < here; l++)
+    if ((mask >> l & 1) != 0) lanes[l] = &m.threads[first + l].lane;
   if (act != nullptr) act(lanes, argument);
   if (ordered) {
-    m.fine_order = true;
-    uint32_t joined[kMaxThreads] = {};
-    for (unsigned l = 0; l < here; l++) {
-      if (lanes[l] == nullptr) continue;
-      const uint32_t* row = clock_row(first + l);
-      for (unsigned t = 0; t < m.count; t++) joined[t] = std::max(joined[t], row[t]);
-      joined[first + l] = ++m.ticks[first + l];
-    }
+    static Clock all;
+    all.seen.clear();
     for (unsigned l = 0; l < here; l++)
-      if (lanes[l] != nullptr) std::copy(joined, joined + m.count, clock_row(first + l));
+      if (lanes[l] != nullptr) release(&all, first + l);
+    for (unsigned l = 0; l < here; l++)
+      if (lanes[l] != nullptr) acquire(all, first + l);
   }
   for (unsigned l = 0; l < here; l++)
-    if (lanes[l] != nullptr) m.threads[first + l].state = State::kReady;
+    if (lanes[l] != nullptr) set_state(first + l, State::kReady);
 }
 
-void* allocate(size_t bytes) {
-  const size_t whole = (bytes + 2 * kRed + 255) / 256 * 256;
-  char* p = static_cast<char*>(std::aligned_alloc(256, whole));
-  if (p == nullptr) return nullptr;
-  std::memset(p, 0xFF, whole);
-  add(p + kRed, bytes, false);
-  m.allocated += bytes;
-  return p + kRed;
-}
-
-bool release(void* p) {
-  auto it = m.regions.find(static_cast<const char*>(p));
-  if (it == m.regions.end()) return false;
-  m.allocated -= static_cast<size_t>(it->second->end - it->second->begin);
-  m.last = nullptr;
-  m.regions.erase(it);
-  std::free(static_cast<char*>(p) - kRed);
-  return true;
-}
-
-bool contains(const void* p, size_t bytes) {
-  const char* begin = static_cast<const char*>(p);
-  const Region* r = find(begin);
-  return r != nullptr && bytes <= static_cast<size_t>(r->end - begin);
-}
-
-void written(const void* p, size_t bytes) {
-  const char* begin = static_cast<const char*>(p);
-  Region* r = find(begin);
-  if (r == nullptr) return;
-  const size_t offset = static_cast<size_t>(begin - r->begin);
-  for (size_t i = offset / kGrain; i <= (offset + bytes - 1) / kGrain; i++) {
-    Cell& c = r->cells[i];
-    c.write = {kHostRun, 0, kHost, 0};
-    c.write_bytes = 3;
-    c.written = true;
+void wait_until(const Wait& wait, Site site) {
+  Thread& me = *m.running;
+  while (!wait.ready(wait.argument)) {
+    me.site = site;
+    me.wait = wait;
+    set_state(me.place.linear, State::kWaiting);
+    to_scheduler();
   }
 }
 
-size_t allocated() { return m.allocated; }
-
-void access(const void* address, size_t bytes, bool write, bool atomic, const void* pc) {
-  if (m.running == nullptr || !options.check) return;
-  const char* p = static_cast<const char*>(address);
-  Region* r = find(p);
-  if (r == nullptr) {
-    const char* stack = m.stacks + size_t{m.running->place.linear} * kStack;
-    if (p >= stack && p < stack + kStack) return;
-    if (p >= m.stacks && p < m.stacks + kStack * kMaxThreads)
-      fail("bounds: memory of another thread" + at(pc));
-    if (Region* near = beside(p)) fail("bounds: " + where(*near, p, bytes, write) + at(pc));
-    return;  // constants, and the arguments of the launch
-  }
-  const size_t end = r->shared ? m.launch->shared : static_cast<size_t>(r->end - r->begin);
-  if (static_cast<size_t>(p - r->begin) + bytes > end) fail("bounds: " + where(*r, p, bytes, write) + at(pc));
-  if ((bytes & (bytes - 1)) == 0 && reinterpret_cast<uintptr_t>(p) % bytes != 0)
-    fail("alignment: " + where(*r, p, bytes, write) + at(pc));
-  const uint16_t me = static_cast<uint16_t>(m.running->place.linear);
-  const Stamp now{m.run, m.phase, me, m.ticks[me]};
-  const size_t first = static_cast<size_t>(p - r->begin) / kGrain;
-  const size_t last = (static_cast<size_t>(p - r->begin) + bytes - 1) / kGrain;
-  for (size_t i = first; i <= last; i++) {
-    Cell& c = r->cells[i];
-    const uint8_t touched = bytes > 1 ? 3 : static_cast<uint8_t>(1 << (p - r->begin) % 2);
-    const bool initialised = c.written && (!r->shared || c.write.run == m.run);
-    if (!write && !initialised) fail("uninitialised: " + where(*r, p, bytes, write) + at(pc));
-    if (initialised && (touched & c.write_bytes) != 0 && !(atomic && c.write_atomic) && races(c.write, r->shared))
-      fail("race: " + where(*r, p, bytes, write) + ", written by thread " + std::to_string(c.write.thread) +
-           (c.write.run == m.run ? "" : " of another block") + at(pc));
-    if (write && c.read.run != 0 && (touched & c.read_bytes) != 0 && !atomic) {
-      const bool reader_races = c.many && c.read.run == m.run && c.read.phase == m.phase
-                                    ? !m.fine_order  // who all read is not known
-                                    : races(c.read, r->shared);
-      if (reader_races)
-        fail("race: " + where(*r, p, bytes, write) + ", read by thread " + std::to_string(c.read.thread) +
-             (c.read.run == m.run ? "" : " of another block") + at(pc));
-    }
-    if (write) {
-      c.write = now;
-      c.write_bytes = touched;
-      c.written = true;
-      c.write_atomic = atomic;
-    } else {
-      const bool same_phase = c.read.run == m.run && c.read.phase == m.phase;
-      c.many = same_phase && (c.many || c.read.thread != me);
-      c.read_bytes = same_phase ? c.read_bytes | touched : touched;
-      c.read = now;
-    }
-  }
+void wake(const void* key) {
+  for (unsigned t = 0; t < m.count; t++)
+    if (m.threads[t].state == State::kWaiting && m.threads[t].wait.key == key) set_state(t, State::kReady);
 }
 
 }  // namespace emu

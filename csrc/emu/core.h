@@ -7,13 +7,20 @@
 // every load and store of the unchanged source comes by here and is checked:
 //
 //   race           two accesses, one of them a write, that no barrier or collective puts in order;
-//                  in global memory also those of two blocks of one launch
+//                  in global memory also those of two blocks of one launch; and any of memory that
+//                  an engine beside the threads (a copy, a product) works on
+//   proxy          an engine's access behind a thread's write, with no fence between
 //   uninitialised  a read of shared memory, or of a fresh allocation, before any write
 //   bounds         outside an allocation, or past the shared memory that the launch asked for
 //   alignment      an access whose address is no multiple of its size
 //   divergence     a barrier or collective that some thread of the block or lane of the mask misses,
 //                  or that they meet at two places
 //   deadlock       all wait
+//   rule           what an instruction asks for besides
+//
+// Order is kept as vector clocks: a thread knows of each other, and of each engine, up to which of
+// its ticks it has seen. A barrier of the whole block begins a phase, of which all earlier ones are
+// seen.
 //
 // Files that include this are compiled without instrumentation, but for kernels: a kernel's own
 // loads and stores are checked, the emulator's are not. One launch runs at a time in a process.
@@ -25,6 +32,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace emu {
 
@@ -105,6 +113,75 @@ void collective(const char* name, unsigned mask, const void* in, void* out, Act 
                 bool ordered, Site site);
 
 [[noreturn]] void fail(const std::string& what, Site site = {});
+
+// ---- For instructions that wait, or that go on while their thread does. ----------------------
+
+// Which block runs: a number that no other has.
+uint32_t block_number();
+unsigned block_threads();
+uint64_t random_number();
+const Place& place_of(unsigned thread);
+bool has_ended(unsigned thread);
+// Where in shared memory, as texts say it; outside, fails.
+size_t shared_offset(const void* p, size_t bytes, const char* what, Site site);
+size_t shared_bytes();
+
+// The running thread waits until ready(argument), which is asked anew after each wake(key). describe
+// says what it waits for, for the report of a deadlock.
+struct Wait {
+  const void* key;
+  const void* argument;
+  bool (*ready)(const void*);
+  std::string (*describe)(const void*);
+};
+void wait_until(const Wait& wait, Site site);
+void wake(const void* key);
+
+// Done by an engine: at a moment that the scheduler picks, at the latest when no thread can run.
+void later(std::function<void()> work);
+
+// Asked at the end of each block, all its threads done, for what is wrong; "": nothing.
+using BlockEnd = std::string (*)();
+void at_block_end(BlockEnd end);
+
+// What somebody has seen: of each thread of the block, and of each engine. fenced: up to where
+// writes of threads are behind a fence for the engines.
+constexpr unsigned kEngines = 136;
+struct Clock {
+  uint16_t phase = 0;
+  std::vector<uint32_t> seen;     // [block_threads() + kEngines]
+  std::vector<uint64_t> fenced;   // [block_threads()], phase and tick
+};
+void release(Clock* into, unsigned thread);         // all that the thread has seen and done
+void acquire(const Clock& from, unsigned thread);
+void see(unsigned thread, unsigned engine, uint32_t ticks);  // those below
+void fence(unsigned thread);                        // what it has seen is there for the engines
+// What the thread has seen, as it is now; what it does from here on is beyond it.
+Clock snapshot(unsigned thread);
+void intersect(Clock* with, const Clock& other);
+
+// Who touches memory: a thread, or an engine for one. tick and clock hold for engines; a thread's
+// are its own.
+struct Actor {
+  const char* name;
+  Site site;
+  unsigned thread;
+  bool engine;            // goes by fences
+  unsigned as = ~0u;      // the engine to record, or the thread
+  uint32_t tick = 0;
+  const Clock* clock = nullptr;
+};
+void touch(const Actor& actor, const void* p, size_t bytes, bool write);
+
+// Shared memory that nobody may touch, or that nobody may write, or that only barriers may.
+enum class Hold : uint8_t { kNone, kComing, kLeaving, kBarrier };
+void hold(const void* p, size_t bytes, Hold hold);
+// Whether the thread has seen the write that made a barrier of it.
+void touch_barrier(const Actor& actor, const void* p);
+
+// Registers of the running thread that an engine writes: not to be touched until freed.
+void hold_registers(unsigned thread, const void* p, size_t bytes);
+void free_registers(unsigned thread, const void* p);
 
 // ---- Memory. -------------------------------------------------------------------------------
 
