@@ -88,12 +88,12 @@ type Goal struct {
 	Seconds bool    `json:"seconds"`
 }
 
-// Share is the share of a bound of so many seconds that a value of the goal needs.
-func (g Goal) Share(value float64, count int, bound float64) float64 {
+// Share is seconds over the time that a step which brings count has at a value of the goal.
+func (g Goal) Share(value float64, count int, seconds float64) float64 {
 	if g.Seconds {
-		return bound / value
+		return seconds / value
 	}
-	return value * bound / float64(count)
+	return value * seconds / float64(count)
 }
 
 // The goals on an H100, by model, step and weights.

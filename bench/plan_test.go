@@ -227,6 +227,6 @@ func TestTilesOfOnePicture(t *testing.T) {
 		}
 		return list
 	}
-	require.Equal(t, map[string]string{"patches": "128x64x64/1", "qkv": "128x192x64/1", "out": "128x64x64/1", "fc1": "128x256x64/1", "fc2": "128x256x64/4"}, tiles(steps[0]))
-	require.Equal(t, map[string]string{"patches": "128x64x64/1", "qkv": "128x256x64/1", "out": "128x256x64/1", "fc1": "128x256x64/1", "fc2": "128x256x64/1"}, tiles(steps[1]))
+	require.Equal(t, map[string]string{"patches": "128x128x64/1", "qkv": "128x256x64/1", "out": "128x128x64/1", "fc1": "128x256x64/1", "fc2": "128x192x64/3"}, tiles(steps[0]))
+	require.Equal(t, map[string]string{"patches": "128x128x64/1", "qkv": "128x256x64/1", "out": "128x256x64/1", "fc1": "128x256x64/1", "fc2": "128x256x64/1"}, tiles(steps[1]))
 }

@@ -19,12 +19,12 @@ var (
 )
 
 const (
-	maxSplits, fewWaves                 = 16, 4
-	cacheBytes, memoryBytes             = 32, 14 // a cycle and multiprocessor
-	startCycles, nextKernelCycles       = 1000, 2400
-	rowsWithoutTiles                    = 8 // products of so few are read once, row by row, without tiles
-	elementBytes                        = 2 // of bfloat16 in shared memory
-	sumBytes                      int64 = 4
+	maxSplits, fewWaves                      = 16, 4
+	cacheBytes, portBytes, memoryBytes       = 32, 64, 14 // a cycle and multiprocessor
+	startCycles, nextKernelCycles            = 1000, 2400
+	rowsWithoutTiles                         = 8 // products of so few are read once, row by row, without tiles
+	elementBytes                             = 2 // of bfloat16 in shared memory
+	sumBytes                           int64 = 4
 )
 
 func ceil(n, each int64) int64 { return (n + each - 1) / each }
@@ -38,11 +38,13 @@ func (t tile) cycles(products, multiprocessors, m, n, k, bytesPerElement int64) 
 	if ceil(ceil(k, t.depth), steps) != t.splits {
 		return -1
 	}
+	blocks := t.count(m, n)
+	draw := min(cacheBytes*multiprocessors/min(blocks, multiprocessors), portBytes)
 	rows, cols := min(m, t.rows), min(n, t.cols)
 	multiply := t.rows * t.cols * t.depth * bytesPerElement / (2 * products)
-	read := (rows + cols) * t.depth * bytesPerElement / cacheBytes
-	block := startCycles + steps*max(multiply, read) + rows*cols*sumBytes/cacheBytes
-	work := ceil(t.count(m, n), multiprocessors) * block
+	read := (rows + cols) * t.depth * bytesPerElement / draw
+	block := startCycles + steps*max(multiply, read) + rows*cols*sumBytes/draw
+	work := ceil(blocks, multiprocessors) * block
 	memory := ((m+n)*k*bytesPerElement + m*n*sumBytes) / (memoryBytes * multiprocessors)
 	cycles := max(work, memory) + min(work, memory)/8
 	if t.splits > 1 {

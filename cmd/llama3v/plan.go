@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,10 +53,13 @@ func planModel(cmd *cobra.Command, asJSON bool, card, name string, w weights.DTy
 			printOps(out, planned, s)
 		}
 	}
-	fmt.Fprintf(out, "\n%-18s %-26s %-6s %-5s %8s %19s %19s %9s\n", "model", "step", "weights", "kept", "launches", "bound", "in tiles", "")
+	fmt.Fprintf(out, "\n%-17s %-25s %-7s %-4s %8s %18s %18s\n", "model", "step", "weights", "kept", "launches", "bound", "in tiles")
 	for _, s := range steps {
-		fmt.Fprintf(out, "%-18s %-26s %-6s %-5s %8d %19s %19s  %s\n", s.Model, s.Name, s.Weights, s.Kept, s.Launches,
+		line := fmt.Sprintf("%-17s %-25s %-7s %-4s %8d %18s %18s  %s", s.Model, s.Name, s.Weights, s.Kept, s.Launches,
 			perSecond(s, s.Bound), perSecond(s, s.Tiled), goal(s))
+		if _, err := fmt.Fprintln(out, strings.TrimSpace(line)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -86,7 +90,7 @@ func printOps(out io.Writer, c bench.Card, s bench.Step) {
 
 // perSecond is a step's time, and what it brings a second.
 func perSecond(s bench.Step, seconds float64) string {
-	return fmt.Sprintf("%.3f ms %6.0f/s", seconds*1e3, float64(s.Count)/seconds)
+	return fmt.Sprintf("%.2f ms %6.0f/s", seconds*1e3, float64(s.Count)/seconds)
 }
 
 func goal(s bench.Step) string {
@@ -99,6 +103,6 @@ func goal(s bench.Step) string {
 		values = fmt.Sprintf("%.0f to %.0f ms", g.Least*1e3, g.Aim*1e3)
 	}
 	share := func(value, seconds float64) float64 { return 100 * g.Share(value, s.Count, seconds) }
-	return fmt.Sprintf("goal %s: %.0f to %.0f%% of the bound, %.0f to %.0f%% of in tiles", values,
+	return fmt.Sprintf("goal %s: the bound is %.0f to %.0f%% of that time, in tiles %.0f to %.0f%%", values,
 		share(g.Least, s.Bound), share(g.Aim, s.Bound), share(g.Least, s.Tiled), share(g.Aim, s.Tiled))
 }

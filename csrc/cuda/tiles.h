@@ -8,13 +8,13 @@
 // The cost of a choice is in cycles of one multiprocessor, in integers, so that the same rule in
 // another language gives the same choice (bench/tiles.go, held against this file by a test):
 //
-//   step  = max(multiply-adds of a step / rate, bytes of a step / what a multiprocessor draws from L2)
+//   step  = max(multiply-adds of a step / rate, bytes of a step / what one of so many blocks draws from L2)
 //   block = start + steps * step + storing its sums
 //   cost  = the longer of waves * block and (all bytes once / memory's rate) + an eighth of the shorter,
 //           which is not hidden entirely, + the second kernel, where there is one
 //   waves = ceil(tiles * splits / multiprocessors)
 //
-// Why splits: a picture of so400m-384 has m = 729, and its narrow products (n = 1152) make 27 tiles of
+// Why splits: a picture of so400m-384 has m = 729, and its narrow products (n = 1152) make 30 tiles of
 // 128 x 256 or 54 of 128 x 128 for 132 multiprocessors. Smaller tiles fill the card, but they read
 // more from L2 for each product; with k = 4304 it is cheaper to keep the tile and cut k.
 //
@@ -35,7 +35,7 @@ struct TileChoice {
 
 // The kernels that exist, largest first: of equal costs the first is taken, as it reads the least.
 // sm_90: two consumer warpgroups of rows / 2 each (one where rows is 64), 24 to 48 KiB a stage.
-// 192 columns are a divisor of 1152, 3456 and 576: without it 729 rows x 3456 leave a third of the card idle.
+// 192 columns divide 1152 and 576, of which 256 waste a tenth and a quarter.
 constexpr TileChoice kTilesSm90[] = {
     {128, 256, 64, 4, 1}, {128, 192, 64, 5, 1}, {128, 128, 64, 6, 1}, {128, 64, 64, 8, 1}, {64, 64, 64, 8, 1}};
 constexpr TileChoice kTilesSm80[] = {{128, 128, 32, 4, 1}, {128, 64, 32, 4, 1}, {64, 64, 32, 4, 1}};
@@ -49,8 +49,9 @@ constexpr int64_t kFewWaves = 4;  // with more, splits can fill no more than a f
 constexpr int64_t kProductsSm90 = 2048, kProductsSm80 = 1024;
 // Bytes a cycle that each multiprocessor draws when all do. From L2: between the 47 of the A100's white
 // paper (5120 over 108) and the 27 that has been measured on an H100 PCIe. From memory: 3.35 TB/s over
-// 132 at 1.83 GHz is 13.9, 2.04 TB/s over 108 at 1.41 GHz is 13.4.
-constexpr int64_t kCacheBytes = 32, kMemoryBytes = 14;
+// 132 at 1.83 GHz is 13.9, 2.04 TB/s over 108 at 1.41 GHz is 13.4. Where few work, each draws more from
+// L2, up to the width of its port.
+constexpr int64_t kCacheBytes = 32, kPortBytes = 64, kMemoryBytes = 14;
 // A ring filled from memory, and drained: the latency of memory, about half a microsecond.
 constexpr int64_t kStartCycles = 1000;
 // From the end of a kernel to the first work of the next, about 1.3 microseconds in a graph.
@@ -85,12 +86,15 @@ inline int64_t tile_cycles(const TileChoice& t, int64_t products, int multiproce
                            int bytes_per_element) {
   const int64_t steps = steps_per_split(t, k);
   if (tiles_for(tiles_for(k, t.depth), steps) != t.splits) return -1;
+  const int64_t blocks = tiles_for(m, t.rows) * tiles_for(n, t.cols) * t.splits;
+  const int64_t at_once = blocks < multiprocessors ? blocks : multiprocessors;
+  const int64_t share = kCacheBytes * multiprocessors / at_once, draw = share < kPortBytes ? share : kPortBytes;
   // What lies outside x and W is not read, but multiplied all the same.
   const int64_t rows = m < t.rows ? m : t.rows, cols = n < t.cols ? n : t.cols;
   const int64_t multiply = static_cast<int64_t>(t.rows) * t.cols * t.depth * bytes_per_element / (2 * products);
-  const int64_t read = (rows + cols) * t.depth * bytes_per_element / kCacheBytes;
-  const int64_t block = kStartCycles + steps * (multiply > read ? multiply : read) + rows * cols * 4 / kCacheBytes;
-  const int64_t waves = tiles_for(tiles_for(m, t.rows) * tiles_for(n, t.cols) * t.splits, multiprocessors);
+  const int64_t read = (rows + cols) * t.depth * bytes_per_element / draw;
+  const int64_t block = kStartCycles + steps * (multiply > read ? multiply : read) + rows * cols * 4 / draw;
+  const int64_t waves = tiles_for(blocks, multiprocessors);
   const int64_t memory = ((m + n) * k * bytes_per_element + m * n * 4) / (kMemoryBytes * multiprocessors);
   const int64_t work = waves * block;
   int64_t cycles = work > memory ? work + memory / 8 : memory + work / 8;
