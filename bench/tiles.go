@@ -22,7 +22,7 @@ const (
 	maxSplits, fewWaves                      = 16, 4
 	cacheBytes, portBytes, memoryBytes       = 32, 64, 14 // a cycle and multiprocessor
 	startCycles, nextKernelCycles            = 1000, 2400
-	rowsWithoutTiles                         = 8 // products of so few are read once, row by row, without tiles
+	rowsWithoutTiles                         = 8 // kMostGemvRows of csrc/cuda/gemv.h: so few go row by row
 	elementBytes                             = 2 // of bfloat16 in shared memory
 	sumBytes                           int64 = 4
 )

@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,5 +59,25 @@ func TestPlanRefuses(t *testing.T) {
 			require.Empty(t, out)
 			require.Contains(t, errText, tc.text)
 		})
+	}
+}
+
+// The page about it shows what is printed.
+func TestPlanIsAsDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "roofline.md"))
+	require.NoError(t, err)
+	for _, name := range []string{"siglip-so400m-384", "llama-3-8b", "llava-siglip-eye"} {
+		code, out, errText := runLine(t, "bench", "model", name, "--plan", "h100")
+		require.Zero(t, code, errText)
+		_, sums, found := strings.Cut(out, "\nmodel ")
+		require.True(t, found)
+		lines := 0
+		for line := range strings.Lines(sums) {
+			if strings.HasPrefix(line, name) && !strings.Contains(line, " f32 ") {
+				require.Contains(t, string(page), line)
+				lines++
+			}
+		}
+		require.Positive(t, lines)
 	}
 }

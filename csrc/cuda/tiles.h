@@ -47,14 +47,14 @@ constexpr int64_t kFewWaves = 4;  // with more, splits can fill no more than a f
 // Multiply-adds of 2-byte elements a cycle and multiprocessor: H100 989.4 TFLOP/s over 132 at 1.83 GHz,
 // A100 312 TFLOP/s over 108 at 1.41 GHz (their data sheets). 4-byte elements go at half.
 constexpr int64_t kProductsSm90 = 2048, kProductsSm80 = 1024;
-// Bytes a cycle that each multiprocessor draws when all do. From L2: between the 47 of the A100's white
-// paper (5120 over 108) and the 27 that has been measured on an H100 PCIe. From memory: 3.35 TB/s over
-// 132 at 1.83 GHz is 13.9, 2.04 TB/s over 108 at 1.41 GHz is 13.4. Where few work, each draws more from
-// L2, up to the width of its port.
+// Bytes a cycle that each multiprocessor draws when all do. From L2 an assumption, below the 47 that the
+// A100's white paper has (5120 over 108): choices depend on it most. From memory: 3.35 TB/s over 132 at
+// 1.83 GHz is 13.9, 2.04 TB/s over 108 at 1.41 GHz is 13.4. Where few work, each draws more from L2, up
+// to the width of its port.
 constexpr int64_t kCacheBytes = 32, kPortBytes = 64, kMemoryBytes = 14;
-// A ring filled from memory, and drained: the latency of memory, about half a microsecond.
+// A ring filled from memory, and drained: the latency of memory, taken as half a microsecond.
 constexpr int64_t kStartCycles = 1000;
-// From the end of a kernel to the first work of the next, about 1.3 microseconds in a graph.
+// From the end of a kernel to the first work of the next: 1.3 microseconds, an assumption for graphs.
 constexpr int64_t kNextKernelCycles = 2400;
 
 struct TileList {
