@@ -7,15 +7,9 @@
 #include <cstdint>
 
 #include "../common/backend.h"
+#include "forms.h"
 
 namespace l3v::cuda {
-
-// Which forms of the kernels a context runs. kPlain is the text that the others are read against.
-enum class Forms {
-  kPlain,  // one chain of sums an output, one block a row
-  kSm80,   // mma.sync, ldmatrix, cp.async
-  kSm90,   // WGMMA and TMA where they pay, else those of sm_80
-};
 
 // What the choice of a kernel depends on besides its arguments.
 struct Card {
