@@ -391,7 +391,8 @@ Status CudaDevice::cache_append(const CacheAppendArgs& a) {
   return queue(L3V_STRUCT_CACHE_APPEND, cache_append_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE});
 }
 Status CudaDevice::paged_attention(const PagedAttentionArgs& a) {
-  return queue(L3V_STRUCT_PAGED_ATTENTION, paged_attention_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE});
+  return queue(L3V_STRUCT_PAGED_ATTENTION, paged_attention_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE},
+               paged_attention_scratch(a, card_));
 }
 Status CudaDevice::rope(const RopeArgs& a) { return queue(L3V_STRUCT_ROPE, rope_cuda, a, {L3V_FAULT_POSITION}); }
 Status CudaDevice::swiglu(const SwigluArgs& a) { return queue(L3V_STRUCT_SWIGLU, swiglu_cuda, a); }

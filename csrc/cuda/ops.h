@@ -6,6 +6,7 @@
 
 namespace l3v::cuda {
 
+struct Card;
 struct Queue;
 
 void linear_cuda(const LinearArgs& a, const Queue& q);
@@ -16,7 +17,12 @@ void patch_embed_cuda(const PatchEmbedArgs& a, const Queue& q);
 void attention_cuda(const AttentionArgs& a, const Queue& q);
 void cache_append_cuda(const CacheAppendArgs& a, const Queue& q);
 void paged_attention_cuda(const PagedAttentionArgs& a, const Queue& q);
+int64_t paged_attention_scratch(const PagedAttentionArgs& a, const Card& card);
 void rope_cuda(const RopeArgs& a, const Queue& q);
+// Both at once where the keys that the append stores are columns that the rope turned; faults of the
+// rope first.
+bool rope_append_fits(const RopeArgs& r, const CacheAppendArgs& a);
+void rope_append_cuda(const RopeArgs& r, const CacheAppendArgs& a, const Queue& q);
 void swiglu_cuda(const SwigluArgs& a, const Queue& q);
 void activation_cuda(const ActivationArgs& a, const Queue& q);
 void copy_rows_cuda(const CopyRowsArgs& a, const Queue& q);
