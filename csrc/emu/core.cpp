@@ -153,20 +153,27 @@ Thread* pick() {
   return nullptr;
 }
 
-// Why nobody can run although not all are done.
+// Why nobody can run although not all are done: one thread of each place at which some wait.
 std::string stuck() {
-  const Thread* waiting = nullptr;
   const Thread* gone = nullptr;
+  bool only_waits = true;
+  std::vector<const Thread*> waiting;
   for (unsigned t = 0; t < m.count; t++) {
     const Thread& thread = m.threads[t];
-    if (thread.state == State::kDone) gone = &thread;
-    else if (waiting == nullptr || (waiting->state != State::kBarrier && thread.state == State::kBarrier)) waiting = &thread;
+    if (thread.state == State::kDone) {
+      gone = &thread;
+      continue;
+    }
+    if (thread.state != State::kWaiting) only_waits = false;
+    const auto same = [&](const Thread* o) { return o->site.line == thread.site.line && o->site.file == thread.site.file; };
+    if (std::none_of(waiting.begin(), waiting.end(), same)) waiting.push_back(&thread);
   }
-  std::string text = name_of(*waiting) + " waits at " + name_of(waiting->site);
-  if (waiting->state == State::kWaiting) {
-    return "deadlock: " + text + " for " + waiting->wait.describe(waiting->wait.argument);
+  std::string text;
+  for (const Thread* t : waiting) {
+    text += (text.empty() ? "" : "; ") + name_of(*t) + " waits at " + name_of(t->site);
+    if (t->state == State::kWaiting) text += " for " + t->wait.describe(t->wait.argument);
   }
-  if (gone != nullptr) return "divergence: " + text + ", and " + name_of(*gone) + " has ended";
+  if (gone != nullptr && !only_waits) return "divergence: " + text + "; and " + name_of(*gone) + " has ended";
   return "deadlock: " + text;
 }
 
@@ -198,7 +205,6 @@ void run_threads() {
     m.running = nullptr;
     if (!m.error.empty()) return;
   }
-  while (!m.work.empty()) work_once();
   for (const BlockEnd end : m.block_ends) {
     const std::string wrong = end();
     if (!wrong.empty()) note(wrong + ", in " + block_name());
@@ -349,6 +355,7 @@ void next_phase() {
 void release(Clock* into, unsigned t) {
   m.fine_order = true;
   refresh(into);
+  m.versions[t]++;
   raise(into->seen.data(), seen_row(t), m.stride);
   into->seen[t] = ++m.ticks[t];
   if (m.fences) {
@@ -359,6 +366,7 @@ void release(Clock* into, unsigned t) {
 
 void acquire(const Clock& from, unsigned t) {
   uint32_t* row = seen_row(t);
+  m.versions[t]++;
   if (from.seen.size() != m.stride) return;
   raise(row + m.count, from.seen.data() + m.count, kEngines);
   if (from.phase == m.phase) raise(row, from.seen.data(), m.count);
@@ -368,6 +376,7 @@ void acquire(const Clock& from, unsigned t) {
 void see(unsigned t, unsigned engine, uint32_t ticks) {
   uint32_t& column = seen_row(t)[m.count + engine];
   column = std::max(column, ticks);
+  m.versions[t]++;
 }
 
 void fence(unsigned t) {
@@ -375,21 +384,32 @@ void fence(unsigned t) {
     m.fences = true;
     m.fenced.assign(size_t{m.count} * m.count, 0);
   }
+  m.versions[t]++;
   const uint32_t* seen = seen_row(t);
   uint64_t* row = fenced_row(t);
   for (unsigned o = 0; o < m.count; o++) row[o] = std::max(row[o], moment(seen[o]));
   row[t] = moment(++m.ticks[t]);
 }
 
-Clock snapshot(unsigned t) {
+Clock snapshot(unsigned first, unsigned count) {
   Clock c;
   c.phase = m.phase;
-  const uint32_t* row = seen_row(t);
-  c.seen.assign(row, row + m.stride);
-  c.seen[t] = ++m.ticks[t];
-  c.fenced.assign(m.count, 0);
-  if (const uint64_t* fenced = fenced_row(t)) std::copy_n(fenced, m.count, c.fenced.begin());
+  c.seen.assign(m.stride, ~0u);
+  c.fenced.assign(m.count, m.fences ? ~uint64_t{0} : 0);
+  for (unsigned t = first; t < first + count; t++) {
+    uint32_t* seen = seen_row(t);
+    seen[t] = ++m.ticks[t];  // all of its own
+    for (size_t i = 0; i < m.stride; i++) c.seen[i] = std::min(c.seen[i], seen[i]);
+    const uint64_t* fenced = fenced_row(t);
+    for (size_t i = 0; fenced != nullptr && i < m.count; i++) c.fenced[i] = std::min(c.fenced[i], fenced[i]);
+  }
   return c;
+}
+
+uint64_t clock_version(unsigned first, unsigned count) {
+  uint64_t sum = m.phase;
+  for (unsigned t = first; t < first + count; t++) sum += m.versions[t];
+  return sum;
 }
 
 void intersect(Clock* with, const Clock& other) {

@@ -140,7 +140,8 @@ void wake(const void* key);
 // Done by an engine: at a moment that the scheduler picks, at the latest when no thread can run.
 void later(std::function<void()> work);
 
-// Asked at the end of each block, all its threads done, for what is wrong; "": nothing.
+// Asked at the end of each block, when its threads are done, for what is wrong; "": nothing. Engines
+// may still have work.
 using BlockEnd = std::string (*)();
 void at_block_end(BlockEnd end);
 
@@ -156,8 +157,10 @@ void release(Clock* into, unsigned thread);         // all that the thread has s
 void acquire(const Clock& from, unsigned thread);
 void see(unsigned thread, unsigned engine, uint32_t ticks);  // those below
 void fence(unsigned thread);                        // what it has seen is there for the engines
-// What the thread has seen, as it is now; what it does from here on is beyond it.
-Clock snapshot(unsigned thread);
+// What all threads from first to first + count have seen, as it is now; what they do from here on is
+// beyond it. clock_version is the same number as long as a snapshot would be.
+Clock snapshot(unsigned first, unsigned count);
+uint64_t clock_version(unsigned first, unsigned count);
 void intersect(Clock* with, const Clock& other);
 
 // Who touches memory: a thread, or an engine for one. tick and clock hold for engines; a thread's
@@ -176,7 +179,10 @@ void touch(const Actor& actor, const void* p, size_t bytes, bool write);
 // Shared memory that nobody may touch, or that nobody may write, or that only barriers may.
 enum class Hold : uint8_t { kNone, kComing, kLeaving, kBarrier };
 void hold(const void* p, size_t bytes, Hold hold);
-// Whether the thread has seen the write that made a barrier of it.
+// An engine has written it, and whoever has seen so many of its ticks may look.
+void arrived(const void* p, size_t bytes, unsigned engine, uint32_t tick);
+bool written_by_engine(const void* p);
+// Checks that the thread has seen the write that made a barrier of it.
 void touch_barrier(const Actor& actor, const void* p);
 
 // Registers of the running thread that an engine writes: not to be touched until freed.

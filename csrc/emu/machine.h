@@ -80,6 +80,7 @@ struct Machine {
   std::vector<uint32_t> engines_base;  // what all have seen of the engines, by the last barrier
   std::vector<uint64_t> fenced_base;
   uint32_t ticks[kMaxThreads];
+  uint32_t versions[kMaxThreads] = {};  // of rows: grows as they do
   bool fences = false;      // the launch uses them
   bool fine_order = false;  // the launch orders less than whole blocks
   // Sets of readers, [stride] ticks each, and those that are free. Set 0 is none.

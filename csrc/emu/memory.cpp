@@ -302,6 +302,23 @@ void touch(const Actor& actor, const void* p, size_t bytes, bool write) {
   check(a, *r);
 }
 
+void arrived(const void* p, size_t bytes, unsigned engine, uint32_t tick) {
+  if (!options.check) return;
+  const size_t begin = static_cast<size_t>(static_cast<const char*>(p) - m.shared->begin);
+  for (size_t i = begin / kGrain; i <= (begin + bytes - 1) / kGrain; i++) {
+    Cell& c = m.shared->cells[i];
+    c.write = {m.run, m.phase, static_cast<uint16_t>(kMaxThreads + engine), tick};
+    c.write_bytes = 3;
+    c.written = true;
+    c.hold = Hold::kNone;
+  }
+}
+
+bool written_by_engine(const void* p) {
+  const Stamp& s = m.shared->cells[static_cast<size_t>(static_cast<const char*>(p) - m.shared->begin) / kGrain].write;
+  return s.run == m.run && s.who >= kMaxThreads && s.who != kHost;
+}
+
 void touch_barrier(const Actor& actor, const void* p) {
   if (!options.check) return;
   const Access a = access_of(actor, p, 8, false);

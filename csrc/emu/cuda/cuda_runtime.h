@@ -106,6 +106,13 @@ EMU_PLAIN inline int atomicAdd(int* p, int v) {
 using std::isfinite;
 using std::isnan;
 inline int __ffs(int v) { return __builtin_ffs(v); }
+// Byte i of the result is byte (s >> 4i) % 8 of low and, behind it, high.
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned s) {
+  const uint64_t all = uint64_t{high} << 32 | low;
+  unsigned r = 0;
+  for (int i = 0; i < 4; i++) r |= static_cast<unsigned>(all >> (s >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return r;
+}
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t{a} * b >> 32); }
 
 // ---- The runtime. --------------------------------------------------------------------------

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "tensor_map.h"
+
 namespace emu::cuda {
 
 struct Stream {
@@ -39,6 +41,7 @@ struct Runtime {
   cudaError_t last = cudaSuccess;
   std::string lost_text;
   size_t objects = 0;
+  int major = 9, multiprocessors = 6;  // few, so that grids of a small test are more than one wave
   std::map<std::string, std::pair<int, cudaError_t>> faults;  // calls until it fails, and with what
 };
 Runtime r;
@@ -156,7 +159,15 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   EMU_CALL("cudaGetDeviceProperties");
   if (device != 0) return result(cudaErrorInvalidDevice);
-  *p = {"emulator", kMemory, 9, 0, 132, 227 << 10};
+  *p = {"emulator", kMemory, r.major, 0, r.multiprocessors, size_t{r.major >= 9 ? 227u : 163u} << 10};
+  return cudaSuccess;
+}
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned version, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* found) {
+  EMU_CALL("cudaGetDriverEntryPointByVersion");
+  const bool known = std::strcmp(name, "cuTensorMapEncodeTiled") == 0 && version >= 12000 && r.major >= 9;
+  *function = known ? reinterpret_cast<void*>(encode_tiled) : nullptr;
+  *found = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
@@ -354,6 +365,12 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 L3V_EMU void l3v_emu_configure(int32_t order, uint64_t seed, int32_t check) {
   Guard guard(r.lock);
   emu::options = {static_cast<emu::Order>(order), seed, check != 0};
+}
+// What the card says of itself from now on: compute capability 8.0 or 9.0.
+L3V_EMU void l3v_emu_card(int32_t major, int32_t multiprocessors) {
+  Guard guard(r.lock);
+  r.major = major;
+  r.multiprocessors = multiprocessors;
 }
 // How often the kernel was launched and run.
 L3V_EMU int64_t l3v_emu_launches(const char* kernel) {
