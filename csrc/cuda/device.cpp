@@ -224,8 +224,10 @@ Status CudaDevice::grow_scratch(int64_t bytes) {
 
 Status CudaDevice::launch(const std::vector<Item>& items, size_t begin, size_t end, const FaultWindow& window, size_t* word) {
   for (size_t i = begin; i < end; i++) {
-    items[i].run({stream_, window.device(*word), scratch_ == nullptr ? nullptr : scratch_->data(), card_});
+    cudaError_t failure = cudaSuccess;
+    items[i].run({stream_, window.device(*word), scratch_ == nullptr ? nullptr : scratch_->data(), card_, &failure});
     *word += items[i].kinds.size();
+    L3V_PASS(failed(failure, op_name(items[i].op)));
     L3V_PASS(failed(cudaGetLastError(), op_name(items[i].op)));
   }
   return {};

@@ -21,12 +21,14 @@ struct Card {
 
 // Where an op's kernels go, and where they note faults: one word for each kind the op can find, in
 // the order of its line in device.cpp. scratch: as many bytes as the op's <op>_scratch said (ops.h),
-// its own until its last kernel ends.
+// its own until its last kernel ends. failure: where a launcher says why it launched nothing; what the
+// runtime itself remembers (cudaGetLastError) it need not repeat.
 struct Queue {
   cudaStream_t stream;
   unsigned long long* faults;
   char* scratch;
   const Card& card;
+  cudaError_t* failure;
 };
 
 // A fault is its index over its value, so that the least word is the one to report: the lowest
