@@ -18,19 +18,12 @@ constexpr size_t kChunk = 32;
 constexpr size_t kWindow = 4096;
 constexpr int32_t kCancelLatencyMs = 1000;  // two chunks of the largest ops in plain form
 
-struct CudaEvent final : Event {
-  ~CudaEvent() override { cudaEventDestroy(event); }
-  cudaEvent_t event = nullptr;
-};
+// Pinned memory for what comes back: a few hundred steps of a decode graph, and pieces of what is
+// longer.
+constexpr int64_t kResultBytes = 1 << 20;
 
-struct CudaGraph final : Graph {
-  ~CudaGraph() override {
-    for (cudaGraphExec_t chunk : chunks) cudaGraphExecDestroy(chunk);
-  }
-  std::vector<Item> items;
-  std::vector<cudaGraphExec_t> chunks;  // of kChunk items each
-  FaultWindow window;
-  std::shared_ptr<ScratchBlock> scratch;
+struct CudaEvent final : Event {
+  OwnedEvent event;
 };
 
 size_t words_of(const std::vector<Item>& items) {
@@ -41,61 +34,48 @@ size_t words_of(const std::vector<Item>& items) {
 
 }  // namespace
 
-Status failed(cudaError_t e, const char* call) {
-  if (e == cudaSuccess) return {};
-  cudaGetLastError();  // what is not sticky is told once
-  const char* name = cudaGetErrorName(e);
-  const char* text = cudaGetErrorString(e);
-  switch (e) {
-    case cudaErrorMemoryAllocation: return fail(L3V_OUT_OF_MEMORY, "%s: %s (%s)", call, text, name);
-    case cudaErrorNoDevice:
-    case cudaErrorInvalidDevice:
-    case cudaErrorInsufficientDriver: return fail(L3V_UNSUPPORTED, "%s: %s (%s)", call, text, name);
-    default: return fail(L3V_DEVICE_LOST, "%s: %s (%s)", call, text, name);
+struct CudaGraph final : Graph {
+  ~CudaGraph() override {
+    for (cudaGraphExec_t chunk : chunks) cudaGraphExecDestroy(chunk);
   }
-}
+  std::vector<Item> items;
+  std::vector<cudaGraphExec_t> chunks;  // of kChunk items each; the first begins by clearing the window
+  FaultWindow window;
+  std::shared_ptr<ScratchBlock> scratch;
+};
 
-Status make_current(int device) { return failed(cudaSetDevice(device), "cudaSetDevice"); }
-
-FaultWindow::~FaultWindow() {
-  cudaFree(device_);
-  cudaFreeHost(host_);
-  if (ledger_ != nullptr) ledger_->give(static_cast<int64_t>(words_ * sizeof *device_));
-}
-
-Status FaultWindow::create(size_t words, Ledger* ledger) {
+Status FaultWindow::create(size_t words, Pool* pool) {
   if (words == 0) return {};
-  const size_t bytes = words * sizeof *device_;
-  L3V_PASS(ledger->take(static_cast<int64_t>(bytes), "fault words"));
-  Status s = failed(cudaMalloc(reinterpret_cast<void**>(&device_), bytes), "cudaMalloc");
-  if (s.ok()) s = failed(cudaMallocHost(reinterpret_cast<void**>(&host_), bytes), "cudaMallocHost");
-  if (!s.ok()) {
-    cudaFree(device_);
-    device_ = nullptr;
-    ledger->give(static_cast<int64_t>(bytes));
-    return s;
-  }
-  ledger_ = ledger;
+  char* p = nullptr;
+  L3V_PASS(pool->take(static_cast<int64_t>(words * sizeof *device_), "fault words", &p));
+  device_ = reinterpret_cast<unsigned long long*>(p);
   words_ = words;
-  std::fill(host_, host_ + words, kNoFault);
+  pool_ = pool;
   return {};
+}
+
+void FaultWindow::release() {
+  if (words_ != 0) pool_->give(reinterpret_cast<char*>(device_), bytes());
+  device_ = nullptr;
+  words_ = 0;
 }
 
 cudaError_t FaultWindow::clear(cudaStream_t stream) {
   return words_ == 0 ? cudaSuccess : cudaMemsetAsync(device_, 0xFF, words_ * sizeof *device_, stream);
 }
 
-cudaError_t FaultWindow::fetch(cudaStream_t stream) {
-  return words_ == 0 ? cudaSuccess : cudaMemcpyAsync(host_, device_, words_ * sizeof *device_, cudaMemcpyDeviceToHost, stream);
+cudaError_t FaultWindow::fetch(char* pinned, cudaStream_t stream) {
+  return words_ == 0 ? cudaSuccess : cudaMemcpyAsync(pinned, device_, words_ * sizeof *device_, cudaMemcpyDeviceToHost, stream);
 }
 
-l3v_device_status FaultWindow::found(const std::vector<Item>& items) const {
-  size_t word = 0;
+l3v_device_status found_in(const std::vector<Item>& items, const char* words) {
   for (const Item& item : items) {
     l3v_device_status status{};
     unsigned long long least = kNoFault;
     for (int32_t kind : item.kinds) {
-      const unsigned long long one = host_[word++];
+      unsigned long long one = 0;
+      std::memcpy(&one, words, sizeof one);
+      words += sizeof one;
       if (one >= least) continue;
       least = one;
       status = {sizeof status, kind, item.op, item.stage, static_cast<int64_t>(one >> 32),
@@ -107,23 +87,16 @@ l3v_device_status FaultWindow::found(const std::vector<Item>& items) const {
 }
 
 ScratchBlock::~ScratchBlock() {
-  cudaSetDevice(device_);
-  cudaFree(data_);
-  ledger_->give(bytes_);
+  if (data_ == nullptr) return;
+  pool_->give(data_, bytes_);
   ledger_->workspace -= bytes_;
 }
 
-Status ScratchBlock::create(int64_t bytes, int device, Ledger* ledger, std::shared_ptr<ScratchBlock>* out) {
-  L3V_PASS(ledger->take(bytes, "workspace"));
-  void* p = nullptr;
-  if (Status s = failed(cudaMalloc(&p, static_cast<size_t>(bytes)), "cudaMalloc"); !s.ok()) {
-    ledger->give(bytes);
-    return s;
-  }
+Status ScratchBlock::create(int64_t bytes, Pool* pool, Ledger* ledger, std::shared_ptr<ScratchBlock>* out) {
   auto block = std::make_shared<ScratchBlock>();
-  block->data_ = static_cast<char*>(p);
+  L3V_PASS(pool->take(bytes, "workspace", &block->data_));
   block->bytes_ = bytes;
-  block->device_ = device;
+  block->pool_ = pool;
   block->ledger_ = ledger;
   ledger->workspace += bytes;
   *out = std::move(block);
@@ -132,49 +105,36 @@ Status ScratchBlock::create(int64_t bytes, int device, Ledger* ledger, std::shar
 
 Status CudaDevice::open() {
   L3V_PASS(make_current(device_));
-  L3V_TRY(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-  for (cudaEvent_t& mark : marks_) L3V_TRY(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming));
-  return {};
+  L3V_PASS(stream_.create());
+  for (OwnedEvent& mark : marks_) L3V_PASS(mark.create(cudaEventDisableTiming));
+  L3V_PASS(pool_.open(device_, stream_, ledger_));
+  L3V_PASS(staging_.open(ledger_));
+  return results_.create(kResultBytes, ledger_);
 }
 
+// Members go in reverse order; a lost device refuses every call, and that is no matter here.
 CudaDevice::~CudaDevice() {
   cudaSetDevice(device_);
-  if (stream_ != nullptr) {
-    cudaStreamSynchronize(stream_);
-    cudaStreamDestroy(stream_);
-  }
-  for (cudaEvent_t mark : marks_)
-    if (mark != nullptr) cudaEventDestroy(mark);
+  if (stream_ != nullptr) cudaStreamSynchronize(stream_);
 }
 
 Status CudaDevice::alloc(int64_t bytes, char** out) {
-  L3V_PASS(make_current(device_));
-  L3V_PASS(ledger_->take(bytes, "buffer"));
-  void* p = nullptr;
-  Status s = failed(cudaMalloc(&p, static_cast<size_t>(bytes)), "cudaMalloc");
-  if (s.ok()) s = failed(cudaMemsetAsync(p, 0, static_cast<size_t>(bytes), stream_), "cudaMemsetAsync");
-  if (!s.ok()) {
-    cudaFree(p);
-    ledger_->give(bytes);
+  char* p = nullptr;
+  L3V_PASS(pool_.take(bytes, "buffer", &p));
+  if (Status s = failed(cudaMemsetAsync(p, 0, static_cast<size_t>(bytes), stream_), "cudaMemsetAsync"); !s.ok()) {
+    pool_.give(p, bytes);
     return s;
   }
-  *out = static_cast<char*>(p);
+  *out = p;
   return {};
 }
 
-void CudaDevice::free(char* data, int64_t bytes) {
-  cudaSetDevice(device_);
-  cudaStreamSynchronize(stream_);  // what the caller drained is launched, not over
-  cudaFree(data);
-  ledger_->give(bytes);
-}
+void CudaDevice::free(char* data, int64_t bytes) { pool_.give(data, bytes); }
 
 Status CudaDevice::write(char* dst, const void* src, int64_t bytes) {
   L3V_PASS(make_current(device_));
   L3V_PASS(run_queued());
-  // src may be reused when this returns: pageable memory is staged by then.
-  L3V_TRY(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_));
-  return {};
+  return staging_.write(dst, src, bytes, stream_);
 }
 
 Status CudaDevice::copy(char* dst, const char* src, int64_t bytes) {
@@ -187,8 +147,16 @@ Status CudaDevice::copy(char* dst, const char* src, int64_t bytes) {
 
 Status CudaDevice::read(void* dst, const char* src, int64_t bytes) {
   L3V_PASS(synchronize());
-  L3V_TRY(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
-  L3V_TRY(cudaStreamSynchronize(stream_));
+  return fetch(static_cast<char*>(dst), src, bytes);
+}
+
+Status CudaDevice::fetch(char* dst, const char* src, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += results_.bytes()) {
+    const size_t n = static_cast<size_t>(std::min(results_.bytes(), bytes - at));
+    L3V_TRY(cudaMemcpyAsync(results_.data(), src + at, n, cudaMemcpyDeviceToHost, stream_));
+    L3V_TRY(cudaStreamSynchronize(stream_));
+    std::memcpy(dst + at, results_.data(), n);
+  }
   return {};
 }
 
@@ -214,11 +182,9 @@ Status CudaDevice::queue(int32_t op, void (*launcher)(const Args&, const Queue&)
 
 Status CudaDevice::grow_scratch(int64_t bytes) {
   if (bytes <= 0 || (scratch_ != nullptr && bytes <= scratch_->bytes())) return {};
-  L3V_PASS(make_current(device_));
   std::shared_ptr<ScratchBlock> block;
-  L3V_PASS(ScratchBlock::create(bytes, device_, ledger_, &block));
-  // cudaFree of the old block waits for the kernels that use it, and what is queued takes the new one.
-  scratch_ = std::move(block);
+  L3V_PASS(ScratchBlock::create(bytes, &pool_, ledger_, &block));
+  scratch_ = std::move(block);  // the old one is given back behind the kernels that use it
   return {};
 }
 
@@ -245,9 +211,12 @@ Status CudaDevice::run_queued() {
   if (queued_.empty() || !kept_.ok()) return kept_.ok() ? Status{} : kept_;
   std::vector<Item> items;
   items.swap(queued_);
-  if (window_.words() == 0 && words_of(items) > 0) {
-    L3V_PASS(window_.create(kWindow, ledger_));
-    L3V_TRY(window_.clear(stream_));
+  if (window_.bytes() == 0 && words_of(items) > 0) {
+    L3V_PASS(window_.create(kWindow, &pool_));
+    if (Status s = failed(window_.clear(stream_), "cudaMemsetAsync"); !s.ok()) {
+      window_.release();
+      return s;
+    }
   }
   size_t word = 0;
   for (size_t begin = 0; begin < items.size() && !cancelled(); begin += kChunk) {
@@ -257,10 +226,10 @@ Status CudaDevice::run_queued() {
     for (size_t i = begin; i < end; i++) ops_run_ += items[i].op != 0;
   }
   if (words_of(items) == 0) return {};
-  L3V_TRY(window_.fetch(stream_));
+  L3V_TRY(window_.fetch(results_.data(), stream_));
   L3V_TRY(window_.clear(stream_));
   L3V_TRY(cudaStreamSynchronize(stream_));
-  if (found_.fault == L3V_FAULT_NONE) found_ = window_.found(items);
+  if (found_.fault == L3V_FAULT_NONE) found_ = found_in(items, results_.data());
   return {};
 }
 
@@ -301,12 +270,16 @@ Status CudaDevice::capture_end(std::unique_ptr<Graph>* out) {
   graph->items = std::move(captured_);
   captured_.clear();
   graph->scratch = scratch_;
-  L3V_PASS(graph->window.create(words_of(graph->items), ledger_));
+  const int64_t words = static_cast<int64_t>(words_of(graph->items) * sizeof kNoFault);
+  if (words > results_.bytes()) return fail(L3V_UNSUPPORTED, "a graph with %lld bytes of fault words, and at most %lld", static_cast<long long>(words), static_cast<long long>(results_.bytes()));
+  L3V_PASS(graph->window.create(words_of(graph->items), &pool_));
   size_t word = 0;
   for (size_t begin = 0; begin < graph->items.size(); begin += kChunk) {
     const size_t end = std::min(graph->items.size(), begin + kChunk);
     L3V_TRY(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-    const Status launched = launch(graph->items, begin, end, graph->window, &word);
+    Status launched;
+    if (begin == 0) launched = failed(graph->window.clear(stream_), "cudaMemsetAsync");
+    if (launched.ok()) launched = launch(graph->items, begin, end, graph->window, &word);
     cudaGraph_t captured = nullptr;
     const cudaError_t e = cudaStreamEndCapture(stream_, &captured);
     cudaGraphExec_t chunk = nullptr;
@@ -327,35 +300,57 @@ Status CudaDevice::replay(Graph* graph, int32_t steps, char* in, const void* hos
   L3V_PASS(make_current(device_));
   drain();
   if (!kept_.ok() || cancelled() || found_.fault != L3V_FAULT_NONE) return outcome();
-  if (in_bytes > 0) L3V_TRY(cudaMemcpyAsync(in, host_in, static_cast<size_t>(in_bytes), cudaMemcpyHostToDevice, stream_));
-  const int64_t each = out_bytes / steps;
-  for (int32_t step = 0; step < steps && !cancelled(); step++) {
-    L3V_TRY(g.window.clear(stream_));
-    size_t begin = 0;
-    for (cudaGraphExec_t chunk : g.chunks) {
-      if (cancelled()) break;
-      L3V_TRY(cudaGraphLaunch(chunk, stream_));
-      if (g.chunks.size() > 1) L3V_PASS(pace());
-      const size_t end = std::min(g.items.size(), begin + kChunk);
-      for (size_t i = begin; i < end; i++) ops_run_ += g.items[i].op != 0;
-      begin = end;
+  if (in_bytes > 0) L3V_PASS(staging_.write(in, host_in, in_bytes, stream_));
+  const int64_t words = g.window.bytes(), out_each = out_bytes / steps;
+  // A step's words and out block lie side by side in pinned memory, of as many steps as fit. An out
+  // block that does not fit alone is fetched step by step.
+  const bool fits = words + out_each <= results_.bytes();
+  const int64_t each = fits ? words + out_each : words;
+  const int32_t together = fits && each > 0 ? static_cast<int32_t>(std::min<int64_t>(steps, results_.bytes() / each)) : 1;
+  for (int32_t first = 0; first < steps && !cancelled(); first += together) {
+    const int32_t count = std::min(together, steps - first);
+    int32_t launched = 0;
+    for (bool whole = true; launched < count; launched++) {
+      L3V_PASS(launch_graph(g, g.chunks.size() > 1 || steps > 1, &whole));
+      if (!whole) break;
+      char* at = results_.data() + launched * each;
+      L3V_TRY(g.window.fetch(at, stream_));
+      if (fits && out_each > 0)
+        L3V_TRY(cudaMemcpyAsync(at + words, out, static_cast<size_t>(out_each), cudaMemcpyDeviceToHost, stream_));
     }
-    L3V_TRY(g.window.fetch(stream_));
-    if (each > 0 && !cancelled())
-      L3V_TRY(cudaMemcpyAsync(static_cast<char*>(host_out) + step * each, out, static_cast<size_t>(each), cudaMemcpyDeviceToHost, stream_));
     L3V_TRY(cudaStreamSynchronize(stream_));
-    if (cancelled() && begin < g.items.size()) break;
-    found_ = g.window.found(g.items);
-    if (found_.fault != L3V_FAULT_NONE) break;
-    ++*done;
+    for (int32_t i = 0; i < launched; i++) {
+      const char* at = results_.data() + i * each;
+      found_ = found_in(g.items, at);
+      if (found_.fault != L3V_FAULT_NONE) return outcome();
+      char* to = static_cast<char*>(host_out) + *done * out_each;
+      if (fits && out_each > 0) std::memcpy(to, at + words, static_cast<size_t>(out_each));
+      if (!fits) L3V_PASS(fetch(to, out, out_each));
+      ++*done;
+    }
   }
   return outcome();
+}
+
+Status CudaDevice::launch_graph(const CudaGraph& g, bool paced, bool* whole) {
+  *whole = false;
+  size_t begin = 0;
+  for (cudaGraphExec_t chunk : g.chunks) {
+    if (cancelled()) return {};
+    L3V_TRY(cudaGraphLaunch(chunk, stream_));
+    if (paced) L3V_PASS(pace());
+    const size_t end = std::min(g.items.size(), begin + kChunk);
+    for (size_t i = begin; i < end; i++) ops_run_ += g.items[i].op != 0;
+    begin = end;
+  }
+  *whole = true;
+  return {};
 }
 
 Status CudaDevice::event_create(std::unique_ptr<Event>* out) {
   L3V_PASS(make_current(device_));
   auto event = std::make_unique<CudaEvent>();
-  L3V_TRY(cudaEventCreateWithFlags(&event->event, cudaEventDefault));
+  L3V_PASS(event->event.create(cudaEventDefault));
   *out = std::move(event);
   return {};
 }

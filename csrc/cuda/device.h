@@ -5,6 +5,10 @@
 //
 // A fault on the device is a word of memory that the op's kernel lowers (launch.cuh). Each op that
 // can find one has its words, one a kind, in a window that is read and cleared with each wait.
+//
+// A replay puts all its steps on the stream before it waits: each brings its words and its out block
+// to pinned memory of its own, and behind the one wait the first step that found a fault is the last
+// that counts. Steps behind it ran on what it left; their kernels check all they read, as ever.
 #ifndef L3V_CUDA_DEVICE_H
 #define L3V_CUDA_DEVICE_H
 
@@ -16,24 +20,10 @@
 #include <memory>
 #include <vector>
 
+#include "memory.h"
 #include "queue.h"
 
 namespace l3v::cuda {
-
-// Makes a device the calling thread's, as that state is per thread.
-Status make_current(int device);
-// A failed call as a status, in the driver's words.
-Status failed(cudaError_t e, const char* call);
-
-// For functions that return a Status.
-#define L3V_TRY(call)                                                   \
-  do {                                                                  \
-    if (Status s = failed(call, #call); !s.ok()) return s;              \
-  } while (false)
-#define L3V_PASS(status)                       \
-  do {                                         \
-    if (Status s = (status); !s.ok()) return s; \
-  } while (false)
 
 struct Item {
   std::function<void(const Queue&)> run;
@@ -41,40 +31,44 @@ struct Item {
   std::vector<int32_t> kinds;  // of the faults it can find, a word each
 };
 
-// A window of fault words in device memory and a copy of them on the host.
+// Fault words in device memory.
 class FaultWindow {
  public:
-  ~FaultWindow();
-  Status create(size_t words, Ledger* ledger);
-  size_t words() const { return words_; }
+  ~FaultWindow() { release(); }
+  Status create(size_t words, Pool* pool);
+  void release();
+  int64_t bytes() const { return static_cast<int64_t>(words_ * sizeof *device_); }
   unsigned long long* device(size_t word) const { return device_ + word; }
-  cudaError_t clear(cudaStream_t stream);  // queued
-  cudaError_t fetch(cudaStream_t stream);  // queued; found() may be asked behind a wait
-  // The fault of the first item that found one: of its kinds the lowest index, then value, then kind.
-  l3v_device_status found(const std::vector<Item>& items) const;
+  cudaError_t clear(cudaStream_t stream);                  // queued
+  cudaError_t fetch(char* pinned, cudaStream_t stream);    // queued
 
  private:
   unsigned long long* device_ = nullptr;
-  unsigned long long* host_ = nullptr;
   size_t words_ = 0;
-  Ledger* ledger_ = nullptr;
+  Pool* pool_ = nullptr;
 };
+
+// The fault of the first item that found one, in its window's words: of its kinds the lowest index,
+// then value, then kind.
+l3v_device_status found_in(const std::vector<Item>& items, const char* words);
 
 // The ops' scratch memory. A graph keeps the block that it was captured with, as its kernels know the
 // address.
 class ScratchBlock {
  public:
   ~ScratchBlock();
-  static Status create(int64_t bytes, int device, Ledger* ledger, std::shared_ptr<ScratchBlock>* out);
+  static Status create(int64_t bytes, Pool* pool, Ledger* ledger, std::shared_ptr<ScratchBlock>* out);
   char* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 
  private:
   char* data_ = nullptr;
   int64_t bytes_ = 0;
-  int device_ = 0;
+  Pool* pool_ = nullptr;
   Ledger* ledger_ = nullptr;
 };
+
+struct CudaGraph;
 
 class CudaDevice final : public Device {
  public:
@@ -142,6 +136,11 @@ class CudaDevice final : public Device {
   // Waits for the chunk before the last one that was launched, and marks this one.
   Status pace();
   Status run_queued();
+  // Puts one run of a graph on the stream; paced: with pace() behind each chunk. *whole: l3v_cancel did
+  // not come in between.
+  Status launch_graph(const CudaGraph& g, bool paced, bool* whole);
+  // Copies to the host and waits.
+  Status fetch(char* dst, const char* src, int64_t bytes);
   // What a wait returns: the cancel or fault since the last one, once.
   Status outcome();
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
@@ -149,9 +148,13 @@ class CudaDevice final : public Device {
   const int device_;
   const Card card_;
   Ledger* const ledger_;
-  cudaStream_t stream_ = nullptr;
-  cudaEvent_t marks_[2] = {};
+  // In this order: what is below is given back on the stream, which uses the pinned memory.
+  Staging staging_;
+  Pinned results_;
+  OwnedEvent marks_[2];
   int mark_ = 0;
+  OwnedStream stream_;
+  Pool pool_;
   FaultWindow window_;
   std::shared_ptr<ScratchBlock> scratch_;
   std::vector<Item> queued_, captured_;

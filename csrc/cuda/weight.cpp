@@ -1,6 +1,7 @@
 // weight.cpp: weights on the device: their bytes, and rows on their way in and out.
 #include "weight.h"
 
+#include <cstring>
 #include <vector>
 
 #include "../common/blocks.h"
@@ -55,9 +56,7 @@ void unpack_row(const WeightRows& w, const char* row, char* file) {
 }  // namespace
 
 CudaWeight::~CudaWeight() {
-  cudaSetDevice(device);
-  cudaFree(data);
-  if (ledger != nullptr) ledger->give(view.row_bytes * rows);
+  if (pool != nullptr) pool->give(data, view.row_bytes * rows);
 }
 
 Status CudaDevice::weight_plan(int32_t dtype, int64_t rows, int64_t cols, int64_t* bytes) {
@@ -74,21 +73,17 @@ Status CudaDevice::weight_plan(int32_t dtype, int64_t rows, int64_t cols, int64_
 }
 
 Status CudaDevice::weight_create(int32_t dtype, int64_t rows, int64_t cols, std::unique_ptr<Weight>* out) {
-  L3V_PASS(make_current(device_));
   int64_t bytes = 0;
   L3V_PASS(weight_plan(dtype, rows, cols, &bytes));
-  L3V_PASS(ledger_->take(bytes, "weight"));
   auto w = std::make_unique<CudaWeight>();
-  w->device = device_;
   w->dtype = dtype;
   w->rows = rows;
   w->cols = cols;
   lay_out(dtype, rows, cols, &w->view, &w->file_bytes);
-  w->ledger = ledger_;
-  void* p = nullptr;
-  L3V_TRY(cudaMalloc(&p, static_cast<size_t>(bytes)));
-  w->view.data = w->data = static_cast<char*>(p);
-  L3V_TRY(cudaMemsetAsync(p, 0, static_cast<size_t>(bytes), stream_));  // what rows are padded with
+  L3V_PASS(pool_.take(bytes, "weight", &w->data));
+  w->pool = &pool_;
+  w->view.data = w->data;
+  L3V_TRY(cudaMemsetAsync(w->data, 0, static_cast<size_t>(bytes), stream_));  // what rows are padded with
   *out = std::move(w);
   return {};
 }

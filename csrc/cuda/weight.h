@@ -18,6 +18,7 @@
 #include <cuda_runtime.h>
 
 #include "../common/backend.h"
+#include "memory.h"
 
 namespace l3v::cuda {
 
@@ -124,8 +125,7 @@ struct CudaWeight final : Weight {
   char* data = nullptr;
   WeightRows view{};
   int64_t file_bytes = 0;  // of a row as it came
-  int device = 0;
-  Ledger* ledger = nullptr;
+  Pool* pool = nullptr;
 };
 
 inline WeightRows rows_of(const Weight* w) { return static_cast<const CudaWeight*>(w)->view; }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,11 @@ namespace emu::cuda {
 
 struct Stream {
   std::deque<std::function<void()>> queue;
+  std::set<void*> freeing;  // what waits in queue to be released
   Work* capturing = nullptr;
+};
+struct Pool {
+  uint64_t release_threshold = 0;  // kept, and no matter here: memory is released when it is freed
 };
 struct Event {
   Stream* stream = nullptr;  // where its newest record waits, null once it has run
@@ -43,6 +48,7 @@ struct Runtime {
   size_t objects = 0;
   int major = 9, multiprocessors = 6;  // few, so that grids of a small test are more than one wave
   std::map<std::string, std::pair<int, cudaError_t>> faults;  // calls until it fails, and with what
+  int64_t calls = 0;                                          // that could have failed
 };
 Runtime r;
 
@@ -50,7 +56,9 @@ using Guard = std::lock_guard<std::recursive_mutex>;
 
 // Whether a call of this name is to fail now (see l3v_emu_fail).
 bool injected(const char* call, cudaError_t* e) {
+  r.calls++;
   auto it = r.faults.find(call);
+  if (it == r.faults.end()) it = r.faults.find("*");
   if (it == r.faults.end() || --it->second.first > 0) return false;
   *e = it->second.second;
   r.faults.erase(it);
@@ -191,9 +199,14 @@ const char* cudaGetErrorName(cudaError_t e) {
     case cudaSuccess: return "cudaSuccess";
     case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
     case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration: return "cudaErrorInvalidConfiguration";
     case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
     case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
+    case cudaErrorNoKernelImageForDevice: return "cudaErrorNoKernelImageForDevice";
+    case cudaErrorLaunchOutOfResources: return "cudaErrorLaunchOutOfResources";
+    case cudaErrorNotSupported: return "cudaErrorNotSupported";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
     case cudaErrorNotReady: return "cudaErrorNotReady";
@@ -229,6 +242,47 @@ cudaError_t cudaFreeHost(void* p) {
   if (p == nullptr) return cudaSuccess;
   if (r.host.erase(static_cast<char*>(p)) == 0) return result(cudaErrorInvalidValue);
   std::free(p);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* props) {
+  EMU_CALL("cudaMemPoolCreate");
+  if (props->allocType != cudaMemAllocationTypePinned || props->location.type != cudaMemLocationTypeDevice ||
+      props->location.id != 0)
+    return result(cudaErrorInvalidValue);
+  *pool = new Pool;
+  r.objects++;
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value) {
+  EMU_CALL("cudaMemPoolSetAttribute");
+  if (attribute != cudaMemPoolAttrReleaseThreshold) return result(cudaErrorInvalidValue);
+  pool->release_threshold = *static_cast<uint64_t*>(value);
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
+  Guard guard(r.lock);
+  delete pool;
+  r.objects--;
+  return cudaSuccess;
+}
+cudaError_t cudaMallocFromPoolAsync(void** p, size_t bytes, cudaMemPool_t, cudaStream_t s) {
+  EMU_CALL("cudaMallocFromPoolAsync");
+  if (s->capturing != nullptr) return result(cudaErrorStreamCaptureUnsupported);
+  if (bytes > kMemory - emu::allocated()) return result(cudaErrorMemoryAllocation);
+  *p = emu::allocate(bytes);
+  return *p != nullptr ? cudaSuccess : result(cudaErrorMemoryAllocation);
+}
+// Released when the stream gets there; of a lost device, which gets nowhere, at once.
+cudaError_t cudaFreeAsync(void* p, cudaStream_t s) {
+  Guard guard(r.lock);
+  if (cudaError_t e; r.lost == cudaSuccess && injected("cudaFreeAsync", &e)) return e;
+  if (r.lost != cudaSuccess) return emu::release(p) ? r.lost : cudaErrorInvalidValue;
+  if (s->capturing != nullptr || !emu::contains(p, 1) || !s->freeing.insert(p).second) return result(cudaErrorInvalidValue);
+  put(s, [=] {
+    s->freeing.erase(p);
+    emu::release(p);
+  });
   return cudaSuccess;
 }
 
@@ -276,6 +330,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
   Guard guard(r.lock);
   drain(s);
+  for (void* p : s->freeing) emu::release(p);  // of a device that was lost before it got there
   delete s;
   r.objects--;
   return cudaSuccess;
@@ -291,9 +346,13 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
-  EMU_CALL("cudaStreamEndCapture");
-  *graph = s->capturing;
+  Guard guard(r.lock);
+  std::unique_ptr<Work> captured(s->capturing);  // over in any case
   s->capturing = nullptr;
+  *graph = nullptr;
+  if (r.lost != cudaSuccess) return r.lost;
+  if (cudaError_t e; injected("cudaStreamEndCapture", &e)) return e;
+  *graph = captured.release();
   r.objects++;
   return cudaSuccess;
 }
@@ -377,7 +436,7 @@ L3V_EMU int64_t l3v_emu_launches(const char* kernel) {
   Guard guard(r.lock);
   return emu::launches(kernel);
 }
-// The nth next call of this name ("cudaMalloc", "launch") fails with a cudaError_t.
+// The nth next call of this name ("cudaMalloc", "launch", or "*" for any) fails with a cudaError_t.
 L3V_EMU void l3v_emu_fail(const char* call, int32_t nth, int32_t error) {
   Guard guard(r.lock);
   r.faults[call] = {nth, static_cast<cudaError_t>(error)};
@@ -388,6 +447,12 @@ L3V_EMU void l3v_emu_reset() {
   r.lost = r.last = cudaSuccess;
   r.lost_text.clear();
   r.faults.clear();
+  r.calls = 0;
+}
+// Calls since then that could have failed.
+L3V_EMU int64_t l3v_emu_calls() {
+  Guard guard(r.lock);
+  return r.calls;
 }
 // What is alive: bytes on the device, and streams, graphs and events.
 L3V_EMU void l3v_emu_alive(int64_t* bytes, int64_t* objects) {
