@@ -15,9 +15,18 @@ run: lib ## describes a picture with the model that ships here
 lib: ## builds the CPU library and installs it for every program of this user
 	@command -v go >/dev/null || { echo "make needs Go 1.26 or newer: https://go.dev/dl" >&2; exit 1; }
 	@command -v cmake >/dev/null || { echo "make lib needs CMake and a C++17 compiler (Debian: apt install cmake g++, macOS: brew install cmake); with the compiler alone there is: go run ./cmd/llama3v backend build cpu" >&2; exit 1; }
-	cmake -S . -B build $(GENERATOR)
-	cmake --build build -j $(JOBS)
+	cmake -S . -B build $(GENERATOR) -DL3V_CUDA=AUTO
+	cmake --build build -j $(JOBS) --target llama3v-cpu
 	go run ./cmd/llama3v backend install cpu build/lib/libllama3v-cpu.$(EXT)
+
+cuda: ## builds the CUDA library and installs it; where there is no nvcc, fetches one (300 MB) into build/nvcc
+	@command -v go >/dev/null || { echo "make needs Go 1.26 or newer: https://go.dev/dl" >&2; exit 1; }
+	@[ "$$(uname -s)" = Linux ] || { echo "make cuda: CUDA is for Linux" >&2; exit 1; }
+	@command -v cmake >/dev/null || { echo "make cuda needs CMake and a C++17 compiler (Debian: apt install cmake g++)" >&2; exit 1; }
+	command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -n "$$CUDA_HOME$$CUDA_PATH$$NVCC" ] || tools/fetch-nvcc.sh
+	cmake -S . -B build $(GENERATOR) -DL3V_CUDA=ON
+	cmake --build build -j $(JOBS) --target llama3v-cuda
+	go run ./cmd/llama3v backend install cuda build/lib/libllama3v-cuda.so
 
 test: ## runs every check that this machine can run
 	tools/test.sh

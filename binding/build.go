@@ -1,7 +1,6 @@
 package binding
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,10 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,6 +24,7 @@ import (
 // BuildOptions says how BuildBackend works. The zero value is fine.
 type BuildOptions struct {
 	Force  bool      // build although the library is there
+	NVCC   string    // the CUDA compiler, of cuda; "": see BuildBackend
 	Output io.Writer // hears of each step, one line each; nil: no one does
 }
 
@@ -32,9 +32,9 @@ type BuildOptions struct {
 const hashLength = 16
 
 // CachePath is where the user's cache holds a backend's library: libllama3v-cpu-<hash>.so in the
-// folder llama3v of os.UserCacheDir. The hash covers the sources in this module, the flags, the
-// system, the processor family and the version of the C interface, so that programs built from
-// different versions of the module do not meet each other's libraries.
+// folder llama3v of os.UserCacheDir. The hash covers the backend's sources in this module, the
+// flags, the system, the processor family and the version of the C interface, so that programs
+// built from different versions of the module do not meet each other's libraries.
 func CachePath(backend string) (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -58,7 +58,7 @@ func sourceHash(sources fs.FS, backend string) (string, error) {
 	field([]byte(runtime.GOOS + "/" + runtime.GOARCH))
 	field([]byte(fmt.Sprintf("%d.%d", ABIMajor, ABIMinor)))
 	err := fs.WalkDir(sources, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || !belongs(name, backend) {
 			return err
 		}
 		data, err := fs.ReadFile(sources, name)
@@ -69,13 +69,26 @@ func sourceHash(sources fs.FS, backend string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:hashLength], err
 }
 
+// belongs says whether a file is built into a backend, or decides how that is built.
+func belongs(name, backend string) bool {
+	switch folder := path.Dir(name); folder {
+	case "include", "common", backend:
+		return true
+	default:
+		return name == "flags.txt" || name == "exports.map"
+	}
+}
+
 // BuildBackend compiles a backend from the sources in this module into the user's cache, where
 // Find looks last, and returns its path. A library that is there and opens is kept unless Force.
-// The compiler is $CXX, else the first of c++, g++ and clang++. Builds at the same time, in any
+// The compiler is $CXX, else the first of c++, g++ and clang++; the CUDA compiler is o.NVCC, else
+// $NVCC, else the nvcc on the path, of $CUDA_HOME, $CUDA_PATH or /usr/local/cuda. A library is built
+// whether or not this machine has the device that it is for. Builds at the same time, in any
 // number of processes, are safe: each works in a folder of its own, and the result appears whole.
 //
-// Errors: ErrUnsupported for a backend whose sources this module does not have, a sentence that
-// says what to install when there is no compiler, the compiler's own words when it fails.
+// Errors: ErrUnsupported for a backend whose sources this module does not have or that is not for
+// this system, a [*CompilerError] that says what to install when there is no compiler, the
+// compiler's own words when it fails.
 func BuildBackend(ctx context.Context, backend string, o BuildOptions) (string, error) {
 	if err := platformError(); err != nil {
 		return "", err
@@ -83,8 +96,11 @@ func BuildBackend(ctx context.Context, backend string, o BuildOptions) (string, 
 	if _, err := backendNames(backend); err != nil {
 		return "", err
 	}
-	if backend != "cpu" {
-		return "", fmt.Errorf("build %s: %w: this module holds the sources of the cpu backend only", backend, ErrUnsupported)
+	switch {
+	case backend != "cpu" && backend != "cuda":
+		return "", fmt.Errorf("build %s: %w: this module holds the sources of the cpu and cuda backends only", backend, ErrUnsupported)
+	case backend == "cuda" && runtime.GOOS != "linux":
+		return "", fmt.Errorf("build %s: %w: CUDA is not for %s", backend, ErrUnsupported, runtime.GOOS)
 	}
 	target, err := CachePath(backend)
 	if err != nil {
@@ -153,11 +169,20 @@ func copyFile(to, from string) error {
 	return errors.Join(err, out.Close())
 }
 
-// opens checks that the file is a library of the backend that passes the handshake.
+// opens checks that the file is a library of the backend that passes the handshake. One that only
+// finds no device here passes: where it is built need not be where it runs.
 func opens(file, backend string) error {
 	c := Candidate{Backend: backend, Path: file}
-	_, err := c.open(false)
-	return err
+	if _, err := c.open(false); !noDevice(err) {
+		return err
+	}
+	return nil
+}
+
+// noDevice says whether all that was wrong with a library is that it found no device.
+func noDevice(err error) bool {
+	var answer *Error
+	return errors.As(err, &answer) && answer.Op == symProbe.op() && answer.Status == StatusUnsupported
 }
 
 // workFolder makes a folder beside the target, so that the result can be renamed into place.
@@ -181,16 +206,36 @@ func build(ctx context.Context, sources fs.FS, backend, target string, o BuildOp
 	if err != nil {
 		return err
 	}
+	flags, err := readFlags(sources, runtime.GOOS, backend)
+	if err != nil {
+		return err
+	}
+	link := slices.Concat(compiler, flags.compile, flags.link)
+	compile := map[string][]string{".cpp": slices.Concat(compiler, flags.compile, []string{"-Iinclude"})}
+	if backend == "cuda" {
+		cuda, err := findToolkit(ctx, o.NVCC)
+		if err != nil {
+			return err
+		}
+		say("CUDA %s: %s", cuda.version, cuda.nvcc)
+		nvcc := slices.Concat([]string{cuda.nvcc, "-ccbin", compiler[0]}, flags.nvcc, []string{"-Iinclude"})
+		for _, arg := range compiler[1:] {
+			nvcc = append(nvcc, "-Xcompiler="+arg)
+		}
+		compile[".cu"] = nvcc
+		for _, folder := range cuda.include {
+			compile[".cpp"] = append(compile[".cpp"], "-isystem", folder)
+		}
+		for _, folder := range cuda.lib {
+			link = append(link, "-L"+folder)
+		}
+	}
 	dir, err := workFolder(target)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	files, err := unpack(sources, backend, dir)
-	if err != nil {
-		return err
-	}
-	flags, err := readFlags(sources, runtime.GOOS)
 	if err != nil {
 		return err
 	}
@@ -203,7 +248,7 @@ func build(ctx context.Context, sources fs.FS, backend, target string, o BuildOp
 		objects[i] = strings.ReplaceAll(file, "/", "-") + ".o"
 		group.Go(func() error {
 			say("compile %s", file)
-			return compilerRun(groupCtx, dir, compiler, flags.compile, "-Iinclude", "-c", file, "-o", objects[i])
+			return compilerRun(groupCtx, dir, compile[path.Ext(file)], "-c", file, "-o", objects[i])
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -211,7 +256,7 @@ func build(ctx context.Context, sources fs.FS, backend, target string, o BuildOp
 	}
 	library := filepath.Join(dir, LibraryFile(backend))
 	say("link %s", LibraryFile(backend))
-	if err := compilerRun(ctx, dir, compiler, append(flags.compile, flags.link...), append(objects, "-o", library)...); err != nil {
+	if err := compilerRun(ctx, dir, link, slices.Concat(objects, []string{"-o", library}, flags.library)...); err != nil {
 		return err
 	}
 	if err := opens(library, backend); err != nil {
@@ -229,10 +274,10 @@ func publish(library, target, backend string, force bool) error {
 	return os.Rename(library, target)
 }
 
-// unpack writes the headers and sources of a backend into dir and names its .cpp files.
+// unpack writes the headers and sources of a backend into dir and names the files to compile.
 func unpack(sources fs.FS, backend, dir string) (files []string, err error) {
 	err = fs.WalkDir(sources, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || !belongs(name, backend) {
 			return err
 		}
 		data, err := fs.ReadFile(sources, name)
@@ -243,7 +288,7 @@ func unpack(sources fs.FS, backend, dir string) (files []string, err error) {
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}
-		if folder := path.Dir(name); path.Ext(name) == ".cpp" && (folder == "common" || folder == backend) {
+		if extension := path.Ext(name); extension == ".cpp" || extension == ".cu" {
 			files = append(files, name)
 		}
 		return os.WriteFile(to, data, 0o644)
@@ -254,15 +299,16 @@ func unpack(sources fs.FS, backend, dir string) (files []string, err error) {
 	return files, err
 }
 
-type compilerFlags struct{ compile, link []string }
+type compilerFlags struct{ compile, link, library, nvcc []string }
 
-// readFlags reads flags.txt: see the words at its top.
-func readFlags(sources fs.FS, system string) (compilerFlags, error) {
+// readFlags reads the flags of a backend on a system from flags.txt: see the words at its top.
+func readFlags(sources fs.FS, system, backend string) (compilerFlags, error) {
 	var flags compilerFlags
 	text, err := fs.ReadFile(sources, "flags.txt")
 	if err != nil {
 		return flags, err
 	}
+	stages := map[string]*[]string{"compile": &flags.compile, "link": &flags.link, "library": &flags.library, "nvcc": &flags.nvcc}
 	for i, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -270,58 +316,12 @@ func readFlags(sources fs.FS, system string) (compilerFlags, error) {
 		}
 		stage, flag, _ := strings.Cut(line, " ")
 		stage, only, _ := strings.Cut(stage, ":")
-		if only != "" && only != system {
-			continue
+		if stages[stage] == nil || flag == "" {
+			return flags, fmt.Errorf("flags.txt line %d: no stage of the four, or no flag: %q", i+1, line)
 		}
-		flag = strings.ReplaceAll(flag, "{csrc}", ".")
-		switch {
-		case stage == "compile" && flag != "":
-			flags.compile = append(flags.compile, flag)
-		case stage == "link" && flag != "":
-			flags.link = append(flags.link, flag)
-		default:
-			return flags, fmt.Errorf("flags.txt line %d: neither a compile nor a link flag: %q", i+1, line)
+		if only == "" || only == system || only == backend {
+			*stages[stage] = append(*stages[stage], strings.ReplaceAll(flag, "{csrc}", "."))
 		}
 	}
 	return flags, nil
-}
-
-// findCompiler is $CXX with the arguments it may carry, else the first compiler on the path.
-func findCompiler() ([]string, error) {
-	if cxx := strings.Fields(os.Getenv("CXX")); len(cxx) > 0 {
-		if _, err := exec.LookPath(cxx[0]); err != nil {
-			return nil, fmt.Errorf("no C++ compiler: $CXX is %q, which does not run: %w", cxx[0], err)
-		}
-		return cxx, nil
-	}
-	for _, name := range []string{"c++", "g++", "clang++"} {
-		if _, err := exec.LookPath(name); err == nil {
-			return []string{name}, nil
-		}
-	}
-	return nil, fmt.Errorf("no C++ compiler found ($CXX, c++, g++, clang++): install %s", compilerPackage())
-}
-
-func compilerPackage() string {
-	if runtime.GOOS == "darwin" {
-		return "the command line tools with `xcode-select --install`"
-	}
-	return "g++ or clang++ (Debian, Ubuntu: `apt install g++`; Fedora: `dnf install gcc-c++`; Alpine: `apk add g++`)"
-}
-
-// compilerRun runs the compiler in dir, on relative paths, so that no folder's name ends in the
-// library and two builds give the same bytes.
-func compilerRun(ctx context.Context, dir string, compiler, flags []string, args ...string) error {
-	all := append(append(append([]string{}, compiler[1:]...), flags...), args...)
-	cmd := exec.CommandContext(ctx, compiler[0], all...)
-	cmd.Dir = dir
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("%s: %w\n%s", strings.Join(append([]string{compiler[0]}, all...), " "), err, strings.TrimSpace(output.String()))
-	}
-	return nil
 }

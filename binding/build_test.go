@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -180,7 +181,7 @@ func TestCompilerOfTheEnvironmentMayCarryArguments(t *testing.T) {
 }
 
 func TestBuildBackendRefusesBackendsWithoutSources(t *testing.T) {
-	for _, backend := range []string{"cuda", "metal", "vulkan", Auto} {
+	for _, backend := range []string{"metal", "vulkan", Auto} {
 		_, err := BuildBackend(t.Context(), backend, BuildOptions{})
 		require.ErrorIs(t, err, ErrUnsupported, backend)
 	}
@@ -245,11 +246,12 @@ func TestCachePathCarriesWhatDecidesTheBuild(t *testing.T) {
 	require.NoError(t, err)
 	seen := map[string]string{base: "the same"}
 	for what, change := range map[string]func(fstest.MapFS){
-		"a source":         func(s fstest.MapFS) { s["cpu/fake.cpp"] = &fstest.MapFile{Data: []byte("int x;")} },
-		"a flag":           func(s fstest.MapFS) { s["flags.txt"] = &fstest.MapFile{Data: []byte("compile -O2")} },
-		"one more file":    func(s fstest.MapFS) { s["cpu/z.cpp"] = &fstest.MapFile{} },
-		"a name":           func(s fstest.MapFS) { s["cpu/g.cpp"] = s["cpu/fake.cpp"]; delete(s, "cpu/fake.cpp") },
-		"bytes moved over": func(s fstest.MapFS) { s["cpu/fake_layouts.h"].Data = append(s["cpu/fake_layouts.h"].Data, '\n') },
+		"a source":            func(s fstest.MapFS) { s["cpu/fake.cpp"] = &fstest.MapFile{Data: []byte("int x;")} },
+		"a flag":              func(s fstest.MapFS) { s["flags.txt"] = &fstest.MapFile{Data: []byte("compile -O2")} },
+		"one more file":       func(s fstest.MapFS) { s["cpu/z.cpp"] = &fstest.MapFile{} },
+		"a name":              func(s fstest.MapFS) { s["cpu/g.cpp"] = s["cpu/fake.cpp"]; delete(s, "cpu/fake.cpp") },
+		"a kernel's compiler": func(s fstest.MapFS) { s["flags.txt"] = &fstest.MapFile{Data: []byte("nvcc -O2")} },
+		"bytes moved over":    func(s fstest.MapFS) { s["cpu/fake_layouts.h"].Data = append(s["cpu/fake_layouts.h"].Data, '\n') },
 	} {
 		changed := fakeSources(t)
 		change(changed)
@@ -258,6 +260,11 @@ func TestCachePathCarriesWhatDecidesTheBuild(t *testing.T) {
 		require.NotContains(t, seen, hash, "%s and %s", what, seen[hash])
 		seen[hash] = what
 	}
+	changed := fakeSources(t)
+	changed["cuda/broken.cpp"].Data = append(changed["cuda/broken.cpp"].Data, '\n')
+	same, err := sourceHash(changed, "cpu")
+	require.NoError(t, err)
+	require.Equal(t, base, same, "sources of another backend do not count")
 	other, err := sourceHash(sources, "cuda")
 	require.NoError(t, err)
 	require.NotContains(t, seen, other)
@@ -269,10 +276,10 @@ func TestCMakeCompilesWithTheSameFlags(t *testing.T) {
 		need.Missing(t, "cpu", "cmake is not installed")
 	}
 	needCXX(t)
-	flags, err := readFlags(csrc.Files, runtime.GOOS)
+	flags, err := readFlags(csrc.Files, runtime.GOOS, "cuda")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	out, err := exec.Command("cmake", "-S", "..", "-B", dir, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON").CombinedOutput()
+	out, err := exec.Command("cmake", "-S", "..", "-B", dir, "-G", "Unix Makefiles", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	commands, err := os.ReadFile(filepath.Join(dir, "compile_commands.json"))
 	require.NoError(t, err)
@@ -285,11 +292,20 @@ func TestCMakeCompilesWithTheSameFlags(t *testing.T) {
 		files++
 		var got []string
 		for _, f := range strings.Fields(command) {
-			if strings.HasPrefix(f, "-") && !strings.HasPrefix(f, "-I") && f != "-o" && f != "-c" {
+			if strings.HasPrefix(f, "-") && !strings.HasPrefix(f, "-I") && f != "-isystem" && f != "-o" && f != "-c" {
 				got = append(got, f)
 			}
 		}
 		require.Equal(t, flags.compile, got)
 	}
 	require.Positive(t, files)
+
+	lists, err := os.ReadFile("../CMakeLists.txt")
+	require.NoError(t, err)
+	require.Contains(t, string(lists), fmt.Sprintf("set(oldest %d.%d)", oldestNVCC[0], oldestNVCC[1]))
+	if strings.Contains(string(out), "The CUDA backend is built with") {
+		rules, err := os.ReadFile(filepath.Join(dir, "CMakeFiles", "llama3v-cuda.dir", "build.make"))
+		require.NoError(t, err)
+		require.Contains(t, string(rules), " "+strings.Join(flags.nvcc, " ")+" -I")
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -124,8 +125,12 @@ func Find(backend, explicit string) (l *Library, tried []Candidate, err error) {
 		}
 	}
 	e := &NotFoundError{Backend: backend, Tried: tried}
-	if explicit == "" && (backend == Auto || backend == "cpu") {
+	switch {
+	case explicit != "":
+	case backend == Auto || backend == "cpu":
 		e.Command = BuildCommand("cpu")
+	case backend == "cuda" && runtime.GOOS == "linux" && !slices.ContainsFunc(tried, func(c Candidate) bool { return noDevice(c.Err) }):
+		e.Command = BuildCommand("cuda") // where a library found no device, another finds none either
 	}
 	return nil, tried, e
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"testing"
 
@@ -108,6 +109,7 @@ func TestP81ABackendAskedForNeverFallsBack(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnsupported)
 	require.ErrorContains(t, err, "no cuda library found")
 	require.ErrorContains(t, err, "no device 0")
+	require.NotContains(t, err.Error(), "go run", "another library would not find one either")
 	for _, c := range tried {
 		require.Equal(t, "cuda", c.Backend)
 	}
@@ -179,8 +181,14 @@ func TestNothingFoundNamesTheCommand(t *testing.T) {
 		what := map[string]string{Auto: "backend", "cpu": "cpu"}[backend]
 		require.EqualError(t, err, fmt.Sprintf("no %s library found; this builds one: %s", what, notFound.Command))
 	}
-	_, _, err := Find("cuda", "")
-	require.EqualError(t, err, "no cuda library found")
+	_, _, err := Find("metal", "")
+	require.EqualError(t, err, "no metal library found")
+	_, _, err = Find("cuda", "")
+	if runtime.GOOS == "linux" {
+		require.EqualError(t, err, "no cuda library found; this builds one: "+BuildCommand("cuda"))
+	} else {
+		require.EqualError(t, err, "no cuda library found")
+	}
 }
 
 func TestVersionOfTheCommand(t *testing.T) {

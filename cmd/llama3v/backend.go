@@ -27,20 +27,22 @@ func newBackend() *cobra.Command {
 }
 
 func newBackendBuild() *cobra.Command {
-	var force, asJSON bool
+	o := binding.BuildOptions{Output: os.Stderr}
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "build NAME",
 		Short: "Compile a backend from the sources in this program into the user's cache",
-		Args:  exactly(1, "backend build wants a name: cpu"),
+		Args:  exactly(1, "backend build wants a name: cpu or cuda"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := binding.BuildBackend(cmd.Context(), args[0], binding.BuildOptions{Force: force, Output: os.Stderr})
+			path, err := binding.BuildBackend(cmd.Context(), args[0], o)
 			if err != nil {
 				return err
 			}
 			return printPath(cmd, path, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "build although the library is there")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "build although the library is there")
+	cmd.Flags().StringVar(&o.NVCC, "nvcc", "", "CUDA compiler of the cuda backend (default: $NVCC, then nvcc on the path)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
