@@ -13,15 +13,16 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"github.com/llama3v/llama3v/binding"
+	"github.com/llama3v/llama3v/internal/emulator"
 	"github.com/llama3v/llama3v/internal/need"
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/ops/reference"
 )
 
-// target is a library, and for the CPU one of its kernel sets: what a test body runs on.
+// target is a library and one of its kernel sets: what a test body runs on.
 type target struct {
 	library *binding.Library
-	kernels string // "" but on the CPU
+	kernels string // "": what the library chooses for itself
 }
 
 func (g target) name() string {
@@ -34,6 +35,9 @@ func (g target) name() string {
 // scalar: the readable form, or kernels on an emulator: too slow for large shapes.
 func (g target) scalar() bool { return g.kernels == "scalar" || g.library.Capabilities().Emulated }
 
+// ordered: the CPU's sets, which promise one order of float32 sums.
+func (g target) ordered() bool { return g.library.Capabilities().Name == "cpu" }
+
 // kernelSets are those the CPU library may have, by what the processor must have for each. A set
 // that the processor runs and the library refuses fails TestKernelSets.
 var kernelSets = []struct {
@@ -44,6 +48,18 @@ var kernelSets = []struct {
 	{"avx2", cpu.X86.HasAVX2 && cpu.X86.HasFMA},
 	{"avx512", cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL},
 	{"neon", runtime.GOARCH == "arm64"},
+}
+
+// forms are the kernel sets of a GPU's library: the plain one, and those for a card and the cards
+// before it. Most ops have one form in all, so [each] runs what the library chooses.
+func forms(library *binding.Library) []string {
+	if library.Capabilities().Name != "cuda" {
+		return nil
+	}
+	if !strings.HasSuffix(library.Capabilities().Device, ", 9.0") {
+		return []string{"plain", "sm80"}
+	}
+	return []string{"plain", "sm80", "sm90"}
 }
 
 // targets finds each backend once, missing what L3V_REQUIRE demands or there is nothing else of.
@@ -87,6 +103,25 @@ func eachTarget(t *testing.T, body func(t *testing.T, g target)) {
 	}
 }
 
+// eachForm is each, for an op that has several forms: on every kernel set of every library.
+func eachForm(t *testing.T, body func(t *testing.T, d *device)) {
+	t.Helper()
+	eachFormTarget(t, func(t *testing.T, g target) { body(t, g.open(t, binding.ContextOptions{Threads: 2})) })
+}
+
+func eachFormTarget(t *testing.T, body func(t *testing.T, g target)) {
+	t.Helper()
+	eachTarget(t, func(t *testing.T, g target) {
+		sets := forms(g.library)
+		if sets == nil {
+			body(t, g)
+		}
+		for _, set := range sets {
+			t.Run(set, func(t *testing.T) { body(t, target{g.library, set}) })
+		}
+	})
+}
+
 // device is a device with the test that it serves: what fails, fails the test.
 type device struct {
 	*ops.Device
@@ -118,6 +153,29 @@ func (d *device) run(queue func(s *ops.Stream)) {
 	s := d.Stream()
 	queue(s)
 	require.NoError(d.t, s.Wait())
+}
+
+// launches runs a body and requires, where the library's kernels are counted, that it launched each of
+// them so often and none of the others that are named with 0.
+func (d *device) launches(want map[string]int, body func()) {
+	d.t.Helper()
+	if !d.Capabilities().Emulated {
+		body()
+		return
+	}
+	count := func(kernel string) int {
+		n, err := emulator.Launches(d.library.Path(), kernel)
+		require.NoError(d.t, err)
+		return int(n)
+	}
+	before := map[string]int{}
+	for kernel := range want {
+		before[kernel] = count(kernel)
+	}
+	body()
+	for kernel, n := range want {
+		require.Equal(d.t, n, count(kernel)-before[kernel], "launches of %s", kernel)
+	}
 }
 
 // until frees an object at the end of the test; one that test freed before is fine.
@@ -253,13 +311,20 @@ func same(t *testing.T, want, got []float32, why string, args ...any) {
 }
 
 // invariant holds an op to giving each row the same bits whatever the number of rows, their place
-// and the number of threads: body computes rows first to first+n-1 of 64 and returns them.
+// and the number of threads, in a context that is asked for it where a library must be: body
+// computes rows first to first+n-1 of 64 and returns them.
 func invariant(t *testing.T, g target, body func(d *device, first, n int) []float32) {
 	t.Helper()
 	const rows = 64
+	caps := g.library.Capabilities()
+	require.True(t, caps.BatchInvariant || caps.BatchInvariantMode, "%s promises nothing", g.name())
+	counts := []int{1, 2}
+	if !g.ordered() {
+		counts = []int{0} // a card has no threads to choose
+	}
 	var all []float32
-	for _, threads := range []int{1, 2} {
-		d := g.open(t, binding.ContextOptions{Threads: threads})
+	for _, threads := range counts {
+		d := g.open(t, binding.ContextOptions{Threads: threads, BatchInvariant: !caps.BatchInvariant})
 		if all == nil {
 			all = body(d, 0, rows)
 		}
@@ -301,18 +366,17 @@ func TestKernelSets(t *testing.T) {
 		need.Missing(t, "cpu", err.Error())
 	}
 	for _, g := range list {
-		if g.kernels == "" {
-			continue
-		}
 		t.Run(g.name(), func(t *testing.T) {
-			// The library must find in the processor what Go's runtime finds.
-			d := g.open(t, binding.ContextOptions{Threads: 1})
-			d.run(func(s *ops.Stream) { s.Activate(d.zeros(1, 1), d.zeros(1, 1), ops.SiLU) })
+			for _, set := range append(forms(g.library), g.kernels) {
+				// The library must find in the processor what Go's runtime finds.
+				d := target{g.library, set}.open(t, binding.ContextOptions{Threads: 1})
+				d.run(func(s *ops.Stream) { s.Activate(d.zeros(1, 1), d.zeros(1, 1), ops.SiLU) })
+			}
+			_, err := g.library.NewContext(binding.ContextOptions{Kernels: "mmx"})
+			require.ErrorIs(t, err, binding.ErrUnsupported)
 		})
 	}
 	cpu := list[len(list)-1].library
 	best := list[len(list)-1].kernels
 	require.Contains(t, strings.ToLower(cpu.Capabilities().Device), best, "the best set is the one chosen")
-	_, err := cpu.NewContext(binding.ContextOptions{Kernels: "mmx"})
-	require.ErrorIs(t, err, binding.ErrUnsupported)
 }
