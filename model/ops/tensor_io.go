@@ -165,7 +165,7 @@ func readNew[T any](t *Tensor, dtype DType, read func([]T) error) ([]T, error) {
 // readValues reads block by block and converts. A strided block is read with its gaps, up to the
 // last element of its last row.
 func readValues[T any](t *Tensor, dst []T, get func([]byte) T) error {
-	const size = 4
+	size := t.dtype.Size()
 	blockRows := min(t.rows, max(1, stagingBytes/(size*t.stride)))
 	block := make([]byte, size*((blockRows-1)*t.stride+t.cols))
 	for row := 0; row < t.rows; row += blockRows {
