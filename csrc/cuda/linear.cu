@@ -1,4 +1,5 @@
 // linear.cu: out = activation(x W^T + bias) + residual; the kernel is in matmul.cuh.
+#include "gemv.h"
 #include "matmul.cuh"
 #include "ops.h"
 
@@ -20,6 +21,7 @@ struct RowsOfX {
 }  // namespace
 
 void linear_cuda(const LinearArgs& a, const Queue& q) {
+  if (takes_gemv(a, q.card)) return gemv(a, q);
   matmul(RowsOfX{a.x, a.rows, a.compute == L3V_BF16}, a.rows, a.weight, {a.bias, a.residual, a.out, a.activation}, q);
 }
 

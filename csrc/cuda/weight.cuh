@@ -10,15 +10,39 @@
 #include "element.cuh"
 #include "weight.h"
 
+#if defined(__CUDACC__)
+#include <cuda_fp16.h>
+#endif
+
 namespace l3v::cuda {
 
 // IEEE binary16, denormals included.
 __device__ inline float widen_f16(uint16_t h) {
+#if defined(__CUDACC__)
+  return __half2float(__ushort_as_half(h));
+#else
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
   const uint32_t rest = static_cast<uint32_t>(h & 0x7fffu) << 13;
   if (rest >= 0x0f800000u) return as_float(sign | rest | 0x7f800000u | ((rest & 0x007fffffu) != 0 ? 0x00400000u : 0));
   if (rest >= 0x00800000u) return as_float(sign | (rest + 0x38000000u));
   return as_float(sign | as_bits(static_cast<float>(h & 0x03ffu) * 5.9604644775390625e-8f));
+#endif
+}
+
+// To nearest, ties to even; beyond 65504 infinite, a NaN stays one.
+__device__ inline float round_to_f16(float f) {
+#if defined(__CUDACC__)
+  return __half2float(__float2half_rn(f));
+#else
+  const uint32_t sign = as_bits(f) & 0x80000000u;
+  const float size = as_float(as_bits(f) & 0x7fffffffu);
+  if (!(size < 65520.0f)) return size != size ? f : as_float(sign | 0x7f800000u);
+  // 10 bits of mantissa are left where one and a half times 2^23 units of the last are added; below the
+  // normal ones a unit is 2^-24.
+  const uint32_t exponent = as_bits(size) & 0x7f800000u, least = (127u - 14u) << 23;
+  const float shift = as_float((exponent > least ? exponent : least) + (13u << 23)) * 1.5f;
+  return as_float(sign | as_bits((size + shift) - shift));
+#endif
 }
 
 __device__ inline uint8_t byte_at(const char* p, int64_t i) { return static_cast<uint8_t>(p[i]); }

@@ -1,0 +1,196 @@
+// dequantize.cuh: 16 bytes of quants of one row at a time, in registers, and their values.
+//
+// A chunk is so many consecutive values of a row as 16 bytes of quants hold: 4 of float32, 8 of 16
+// bits, 16, 32 or 64 of a block type. Chunk c of a row is loaded by one 128-bit load of quants and
+// smaller ones of what belongs to it (weight.h has the planes), and gives its values four at a time
+// as small integers in float32, with the scale and minimum that runs of them share:
+//
+//   value = scale * quant - minimum        (ggml's order of float32 operations, so ggml's bits)
+//
+// An integer of b bits at bit p of a word becomes a float with no shift: with the exponent 23 - p
+// above it, the word is 2^(23 - p) + integer, exactly, and one subtraction takes off the power of two
+// together with the type's zero point. p + b may be up to 23, so half a word goes before a shift.
+#ifndef L3V_CUDA_DEQUANTIZE_CUH
+#define L3V_CUDA_DEQUANTIZE_CUH
+
+#include "../common/blocks.h"
+#include "weight.cuh"
+
+namespace l3v::cuda {
+
+// What is subtracted from the quants.
+constexpr int zero_point(int type) {
+  switch (type) {
+    case L3V_Q4_0: return 8;
+    case L3V_Q5_0: return 16;
+    case L3V_Q3_K: return 4;
+    case L3V_Q6_K: return 32;
+    default: return 0;
+  }
+}
+
+// An integer that stands at bit p of otherwise empty bits, less zero.
+__device__ inline float integer_at(uint32_t bits, int p, int zero) {
+  const uint32_t exponent = static_cast<uint32_t>(127 + 23 - p) << 23;
+  return as_float(bits | exponent) - (as_float(exponent) + static_cast<float>(zero));
+}
+// Byte b of a word, less 128.
+__device__ inline float byte_less_128(uint32_t word, int b) {
+  return as_float(__byte_perm(word, 0x4b000000u, 0x7650u | static_cast<uint32_t>(b))) - (8388608.0f + 128.0f);
+}
+// Four values of IQ4_NL and IQ4_XS (weight.cuh has the table), each plus 128 in a byte, for four
+// indices in 16 bits.
+__device__ inline uint32_t table_bytes(uint32_t v) {
+  const uint32_t index = v & 0x7777u;
+  const uint32_t low = __byte_perm(0x3f2d1801u, 0x766a5d4fu, index);
+  const uint32_t high = __byte_perm(0xa6998d81u, 0xf1d9c5b5u, index);
+  return __byte_perm(low, high, 0x3210u | (v & 0x8888u) >> 1);
+}
+
+struct alignas(8) Bytes8 {
+  uint32_t words[2];
+};
+struct alignas(16) Floats4 {
+  float v[4];
+};
+
+template <int kType>
+struct Chunk {
+  static constexpr Planes kPlanes = planes_of(kType);
+  static constexpr bool kScaled = kPlanes.quants != 0;
+  static constexpr int kBits = kScaled ? kPlanes.low_bits : kType == L3V_F32 ? 32 : 16;
+  static constexpr int kElements = 128 / kBits, kQuads = kElements / 4;
+  static constexpr int kBlock = block_of(kType).elements;  // 0: a float type
+  static constexpr bool kMinimum =
+      kType == L3V_Q4_1 || kType == L3V_Q5_1 || kType == L3V_Q2_K || kType == L3V_Q4_K || kType == L3V_Q5_K;
+  // Quads that share a scale.
+  static constexpr bool kRunsOf16 = kType == L3V_Q2_K || kType == L3V_Q3_K || kType == L3V_Q6_K || kType == L3V_Q8_0;
+  static constexpr int kRun = !kScaled ? kQuads : kRunsOf16 ? 4 : 8, kRuns = kQuads / kRun;
+  static constexpr bool kNibbles = kScaled && kBits == 4;
+  static constexpr bool kTable = kType == L3V_IQ4_NL || kType == L3V_IQ4_XS;
+
+  Bytes16 quants;
+  uint32_t more[2], scales[4], factors;
+  int in_block;  // which chunk of its block
+
+  __device__ void load(const WeightRows& w, const char* row, int64_t c) {
+    quants = reinterpret_cast<const Bytes16*>(row)[c];
+    if constexpr (!kScaled) return;
+    constexpr int kChunks = kScaled ? (kBlock > kElements ? kBlock / kElements : 1) : 1;  // of a block
+    const int64_t block = c / kChunks;
+    in_block = static_cast<int>(c % kChunks);
+    if constexpr (kPlanes.more_bits * kElements == 32) more[0] = reinterpret_cast<const uint32_t*>(row + w.more)[c];
+    if constexpr (kPlanes.more_bits * kElements == 64) {
+      const Bytes8 two = reinterpret_cast<const Bytes8*>(row + w.more)[c];
+      more[0] = two.words[0];
+      more[1] = two.words[1];
+    }
+    if constexpr (kPlanes.factors == 2) factors = reinterpret_cast<const uint16_t*>(row + w.factors)[block];
+    if constexpr (kPlanes.factors == 4) factors = reinterpret_cast<const uint32_t*>(row + w.factors)[block];
+    if constexpr (kType == L3V_Q2_K) scales[0] = reinterpret_cast<const uint32_t*>(row + w.scales)[c];
+    if constexpr (kType == L3V_Q6_K) scales[0] = reinterpret_cast<const uint16_t*>(row + w.scales)[c];
+    if constexpr (kType == L3V_Q3_K) {
+      const uint32_t* three = reinterpret_cast<const uint32_t*>(row + w.scales) + 3 * block;
+      scales[0] = three[in_block % 2];
+      scales[1] = three[2];
+    }
+    if constexpr (kType == L3V_IQ4_XS) {
+      const Bytes8 two = reinterpret_cast<const Bytes8*>(row + w.scales)[block];
+      scales[0] = two.words[0];
+      scales[1] = two.words[1];
+    }
+    if constexpr (kType == L3V_Q4_K || kType == L3V_Q5_K) {
+      const Bytes16 four = reinterpret_cast<const Bytes16*>(row + w.scales)[block];
+      for (int i = 0; i < 4; i++) scales[i] = four.words[i];
+    }
+  }
+
+  // Values 4t to 4t + 3, before scale and minimum.
+  __device__ void quad(int t, float (&q)[4]) const {
+    if constexpr (kType == L3V_F32) {
+      for (int i = 0; i < 4; i++) q[i] = as_float(quants.words[i]);
+    } else if constexpr (kType == L3V_BF16) {
+      for (int i = 0; i < 4; i++) {
+        const uint32_t two = quants.words[2 * t + i / 2];
+        q[i] = as_float(i % 2 == 0 ? two << 16 : two & 0xffff0000u);
+      }
+    } else if constexpr (kType == L3V_F16) {
+      for (int i = 0; i < 4; i++) q[i] = widen_f16(static_cast<uint16_t>(quants.words[2 * t + i / 2] >> (i % 2 * 16)));
+    } else if constexpr (kType == L3V_Q8_0) {
+      const uint32_t plus_128 = quants.words[t] ^ 0x80808080u;
+      for (int i = 0; i < 4; i++) q[i] = byte_less_128(plus_128, i);
+    } else if constexpr (kTable) {
+      const uint32_t four = table_bytes(quants.words[t / 2] >> (t % 2 * 16));
+      for (int i = 0; i < 4; i++) q[i] = byte_less_128(four, i);
+    } else if constexpr (kNibbles) {
+      const int word = t / 2;
+      const uint32_t low = quants.words[word] >> (t % 2 * 16);
+      uint32_t high = 0;
+      if constexpr (kPlanes.more_bits == 1) high = t % 2 == 0 ? more[0] << (4 - word) : more[0] >> (12 + word);
+      if constexpr (kPlanes.more_bits == 2)
+        high = t % 2 == 0 ? more[word / 2] << (4 - word % 2 * 2) : more[word / 2] >> (12 + word % 2 * 2);
+      constexpr uint32_t kHigh = (1u << kPlanes.more_bits) - 1;
+      for (int i = 0; i < 4; i++)
+        q[i] = integer_at((low & 15u << 4 * i) | (high & kHigh << (4 * i + 4)), 4 * i, zero_point(kType));
+    } else {
+      const int word = t / 4;
+      const uint32_t low = quants.words[word] >> (t % 4 / 2 * 16);
+      uint32_t high = 0;
+      if constexpr (kPlanes.more_bits == 1)
+        high = t % 4 < 2 ? more[word / 2] << (2 - word % 2) : more[word / 2] >> (14 + word % 2);
+      for (int i = 0; i < 4; i++) {
+        const int p = t % 2 * 8 + 2 * i;
+        q[i] = integer_at((low & 3u << p) | (high & (kPlanes.more_bits == 1 ? 4u << p : 0u)), p, zero_point(kType));
+      }
+    }
+  }
+
+  // What run r of kRun quads shares.
+  __device__ void run(int r, float* scale, float* minimum) const {
+    *scale = 1.0f;
+    *minimum = 0.0f;
+    if constexpr (kType == L3V_Q4_0 || kType == L3V_Q5_0 || kType == L3V_Q8_0 || kType == L3V_IQ4_NL) {
+      *scale = widen_f16(static_cast<uint16_t>(factors));
+    } else if constexpr (kType == L3V_Q4_1 || kType == L3V_Q5_1) {
+      *scale = widen_f16(static_cast<uint16_t>(factors));
+      *minimum = -widen_f16(static_cast<uint16_t>(factors >> 16));
+    } else if constexpr (kType == L3V_Q2_K) {
+      const uint32_t s = scales[0] >> (8 * r);
+      *scale = widen_f16(static_cast<uint16_t>(factors)) * static_cast<float>(s & 15u);
+      *minimum = widen_f16(static_cast<uint16_t>(factors >> 16)) * static_cast<float>(s >> 4 & 15u);
+    } else if constexpr (kType == L3V_Q3_K) {
+      const uint32_t four = (scales[0] >> (in_block / 2 * 4) & 0x0f0f0f0fu) | (scales[1] >> (2 * in_block) & 0x03030303u) << 4;
+      *scale = widen_f16(static_cast<uint16_t>(factors)) * static_cast<float>(static_cast<int>(four >> (8 * r) & 63u) - 32);
+    } else if constexpr (kType == L3V_Q6_K) {
+      *scale = widen_f16(static_cast<uint16_t>(factors)) * static_cast<float>(static_cast<int8_t>(scales[0] >> (8 * r)));
+    } else if constexpr (kType == L3V_IQ4_XS) {
+      const uint32_t low = scales[1] >> (4 * in_block) & 15u, high = scales[0] >> (16 + 2 * in_block) & 3u;
+      *scale = widen_f16(static_cast<uint16_t>(scales[0])) * static_cast<float>(static_cast<int>(low | high << 4) - 32);
+    } else if constexpr (kType == L3V_Q4_K || kType == L3V_Q5_K) {
+      const int shift = in_block % 4 * 8;
+      const uint32_t a = scales[1] >> shift, b = scales[2] >> shift, c = scales[3] >> shift;
+      const uint32_t s = in_block < 4 ? a & 63u : (c & 15u) | (a >> 2 & 0x30u);
+      const uint32_t m = in_block < 4 ? b & 63u : (c >> 4 & 15u) | (b >> 2 & 0x30u);
+      *scale = widen_f16(static_cast<uint16_t>(scales[0])) * static_cast<float>(s);
+      *minimum = widen_f16(static_cast<uint16_t>(scales[0] >> 16)) * static_cast<float>(m);
+    }
+  }
+
+  // All values.
+  __device__ void values(float (&v)[kElements]) const {
+#pragma unroll
+    for (int t = 0; t < kQuads; t++) {
+      float q[4], scale, minimum;
+      quad(t, q);
+      run(t / kRun, &scale, &minimum);
+      for (int i = 0; i < 4; i++) {
+        v[4 * t + i] = q[i];
+        if constexpr (kScaled) v[4 * t + i] = scale * q[i];
+        if constexpr (kMinimum) v[4 * t + i] -= minimum;
+      }
+    }
+  }
+};
+
+}  // namespace l3v::cuda
+#endif
