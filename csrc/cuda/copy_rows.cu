@@ -1,6 +1,6 @@
-// copy_rows.cu: out[out_index[i]] = x[x_index[i]]: gather, scatter or copy of rows of any type.
-// Grid: one block a row.
-#include "launch.cuh"
+// copy_rows.cu: out[out_index[i]] = x[x_index[i]]: gather, scatter or copy of rows of any type, in
+// pieces of 16 bytes where all rows consist of them. Grid: one block a row. Bound by memory.
+#include "element.cuh"
 #include "ops.h"
 
 namespace l3v::cuda {
@@ -30,18 +30,22 @@ __global__ void __launch_bounds__(kThreads) copy_rows_kernel(CopyRowsArgs a, uns
 }  // namespace
 
 void copy_rows_cuda(const CopyRowsArgs& a, const Queue& q) {
-  switch (a.x.dtype) {
-    case L3V_U8:
-    case L3V_I8:
-      L3V_LAUNCH(copy_rows_kernel<uint8_t>, blocks_for(a.rows), dim3(kThreads), 0, q.stream, a, q.faults);
-      break;
-    case L3V_F16:
-    case L3V_BF16:
-      L3V_LAUNCH(copy_rows_kernel<uint16_t>, blocks_for(a.rows), dim3(kThreads), 0, q.stream, a, q.faults);
-      break;
-    default:
-      L3V_LAUNCH(copy_rows_kernel<uint32_t>, blocks_for(a.rows), dim3(kThreads), 0, q.stream, a, q.faults);
+  const int64_t size = a.x.dtype == L3V_U8 || a.x.dtype == L3V_I8 ? 1 : a.x.dtype == L3V_F16 || a.x.dtype == L3V_BF16 ? 2 : 4;
+  const auto pieces = [&](const Matrix& m) {
+    return reinterpret_cast<uintptr_t>(m.data) % 16 == 0 && m.stride * size % 16 == 0 && a.cols * size % 16 == 0;
+  };
+  if (pieces(a.x) && pieces(a.out)) {
+    CopyRowsArgs whole = a;
+    whole.cols = a.cols * size / 16;
+    whole.x.stride = a.x.stride * size / 16;
+    whole.out.stride = a.out.stride * size / 16;
+    const auto copy_rows_kernel = cuda::copy_rows_kernel<Bytes16>;
+    L3V_LAUNCH(copy_rows_kernel, blocks_for(a.rows), dim3(kThreads), 0, q.stream, whole, q.faults);
+    return;
   }
+  const auto copy_rows_kernel = size == 1 ? cuda::copy_rows_kernel<uint8_t>
+                                          : size == 2 ? cuda::copy_rows_kernel<uint16_t> : cuda::copy_rows_kernel<uint32_t>;
+  L3V_LAUNCH(copy_rows_kernel, blocks_for(a.rows), dim3(kThreads), 0, q.stream, a, q.faults);
 }
 
 }  // namespace l3v::cuda

@@ -160,16 +160,15 @@ Status CudaDevice::fetch(char* dst, const char* src, int64_t bytes) {
   return {};
 }
 
+std::vector<Item>& CudaDevice::list(size_t kinds) {
+  if (capturing_) return captured_;
+  if (words_of(queued_) + kinds > kWindow) drain();
+  return queued_;
+}
+
 Status CudaDevice::put(Item item) {
-  if (capturing_) {
-    captured_.push_back(std::move(item));
-    return {};
-  }
-  if (words_of(queued_) + item.kinds.size() > kWindow) {
-    drain();
-    if (!kept_.ok()) return {};  // the next wait says so
-  }
-  queued_.push_back(std::move(item));
+  std::vector<Item>& items = list(item.kinds.size());
+  if (capturing_ || kept_.ok()) items.push_back(std::move(item));  // else the next wait says so
   return {};
 }
 
@@ -177,7 +176,7 @@ template <class Args>
 Status CudaDevice::queue(int32_t op, void (*launcher)(const Args&, const Queue&), const Args& a,
                          std::initializer_list<int32_t> kinds, int64_t scratch, int32_t stage) {
   L3V_PASS(grow_scratch(scratch));
-  return put({[=](const Queue& q) { launcher(a, q); }, op, stage, kinds});
+  return put({[=](const Queue& q) { launcher(a, q); }, op, stage, kinds, {}});
 }
 
 Status CudaDevice::grow_scratch(int64_t bytes) {
@@ -384,14 +383,38 @@ Status CudaDevice::patch_embed(const PatchEmbedArgs& a) { return queue(L3V_STRUC
 Status CudaDevice::attention(const AttentionArgs& a) {
   return queue(L3V_STRUCT_ATTENTION, attention_cuda, a, {L3V_FAULT_OFFSETS});
 }
+// Right behind the rope of its keys the append becomes part of the rope's kernel: nothing can come
+// between the two, the bits are those of the two kernels, and each item keeps its own fault words, which
+// lie side by side as the kernel wants them. What the rope reads lies outside the cache, which another
+// row's block may have written by then. Everything else that could be fused is an argument of its op
+// (bias, activation, residual), but for a residual sum and the norm behind it: a norm needs whole rows,
+// and the blocks of a product have tiles of them.
 Status CudaDevice::cache_append(const CacheAppendArgs& a) {
-  return queue(L3V_STRUCT_CACHE_APPEND, cache_append_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE});
+  Item item{[=](const Queue& q) { cache_append_cuda(a, q); }, L3V_STRUCT_CACHE_APPEND, 0,
+            {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE}, {}};
+  std::vector<Item>& items = list(item.kinds.size());
+  if (card_.forms != Forms::kPlain && !items.empty() && items.back().rope) {
+    const RopeArgs r = *items.back().rope;
+    const auto in_cache = [&](const Matrix& m, const Matrix& cache) {
+      const int64_t bytes = a.pages * a.page_size * cache.stride * (cache.dtype == L3V_F32 ? 4 : 2);
+      return m.data >= cache.data && m.data < cache.data + bytes;
+    };
+    const bool apart = !in_cache(r.positions, a.k_cache) && !in_cache(r.positions, a.v_cache) &&
+                       !in_cache(r.frequencies, a.k_cache) && !in_cache(r.frequencies, a.v_cache);
+    if (apart && rope_append_fits(r, a)) {
+      items.back().run = [=](const Queue& q) { rope_append_cuda(r, a, q); };
+      item.run = [](const Queue&) {};
+    }
+  }
+  return put(std::move(item));
 }
 Status CudaDevice::paged_attention(const PagedAttentionArgs& a) {
   return queue(L3V_STRUCT_PAGED_ATTENTION, paged_attention_cuda, a, {L3V_FAULT_OFFSETS, L3V_FAULT_POSITION, L3V_FAULT_PAGE},
                paged_attention_scratch(a, card_));
 }
-Status CudaDevice::rope(const RopeArgs& a) { return queue(L3V_STRUCT_ROPE, rope_cuda, a, {L3V_FAULT_POSITION}); }
+Status CudaDevice::rope(const RopeArgs& a) {
+  return put({[=](const Queue& q) { rope_cuda(a, q); }, L3V_STRUCT_ROPE, 0, {L3V_FAULT_POSITION}, a});
+}
 Status CudaDevice::swiglu(const SwigluArgs& a) { return queue(L3V_STRUCT_SWIGLU, swiglu_cuda, a); }
 Status CudaDevice::activation(const ActivationArgs& a) { return queue(L3V_STRUCT_ACTIVATION, activation_cuda, a); }
 Status CudaDevice::copy_rows(const CopyRowsArgs& a) {

@@ -18,6 +18,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "memory.h"
@@ -28,7 +29,8 @@ namespace l3v::cuda {
 struct Item {
   std::function<void(const Queue&)> run;
   int32_t op = 0, stage = 0;
-  std::vector<int32_t> kinds;  // of the faults it can find, a word each
+  std::vector<int32_t> kinds;     // of the faults it can find, a word each
+  std::optional<RopeArgs> rope;   // of a rope, for the append that may follow
 };
 
 // Fault words in device memory.
@@ -131,6 +133,8 @@ class CudaDevice final : public Device {
   // Has at least so many bytes for the ops that are queued from now on.
   Status grow_scratch(int64_t bytes);
   Status put(Item item);
+  // The list that put puts on, with room for an item that can find so many kinds of faults.
+  std::vector<Item>& list(size_t kinds);
   // Puts items [begin, end) on the stream; word is that of the first one's faults, and moves on.
   Status launch(const std::vector<Item>& items, size_t begin, size_t end, const FaultWindow& window, size_t* word);
   // Waits for the chunk before the last one that was launched, and marks this one.

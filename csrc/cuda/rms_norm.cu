@@ -1,33 +1,29 @@
 // rms_norm.cu: out = x / sqrt(mean(x^2) + eps) * weight, row by row (Zhang & Sennrich 2019,
-// arXiv:1910.07467). Sums in double. Grid: one block a row; x is read twice, from cache the second time.
-#include "launch.cuh"
+// arXiv:1910.07467). out is float32 or bfloat16.
+// Grid: one block a row. Shared: a double a warp. Bound by memory: x is read from it once.
 #include "ops.h"
+#include "row_norm.cuh"
 
 namespace l3v::cuda {
 namespace {
 
-struct Shared {
-  double sums[kThreads / 32];
-};
-
-__global__ void __launch_bounds__(kThreads) rms_norm_kernel(RmsNormArgs a) {
-  L3V_SHARED(Shared, s);
+template <class T>
+__global__ void __launch_bounds__(kThreads) rms_norm_kernel(RmsNormArgs a, NormRow r) {
+  L3V_SHARED(NormShared, s);
   for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-    const float* x = a.x.f32(row);
-    float* out = a.out.f32(row);
-    double squares = 0;
-    for (int64_t c = threadIdx.x; c < a.cols; c += kThreads) squares += static_cast<double>(x[c]) * x[c];
-    const double scale = 1 / sqrt(block_reduce(squares, s.sums, Sum()) / static_cast<double>(a.cols) + a.eps);
-    // out may be x: a thread writes only what it alone has read.
-    for (int64_t c = threadIdx.x; c < a.cols; c += kThreads)
-      out[c] = static_cast<float>(x[c] * scale) * a.weight.f32()[c];
+    r.x = a.x.f32(row);
+    const double mean = sum_row(r, s, [](double x) { return x * x; }) / static_cast<double>(a.cols);
+    const double scale = 1 / sqrt(mean + a.eps);
+    write_row(r, row_of<T>(a.out, row), a.weight.f32(), nullptr, [=](double x) { return static_cast<float>(x * scale); });
   }
 }
 
 }  // namespace
 
 void rms_norm_cuda(const RmsNormArgs& a, const Queue& q) {
-  L3V_LAUNCH(rms_norm_kernel, blocks_for(a.rows), dim3(kThreads), sizeof(Shared), q.stream, a);
+  const NormRow r = norm_row(a, in_fours(a.weight, 1, a.cols));
+  const auto rms_norm_kernel = a.out.dtype == L3V_F32 ? cuda::rms_norm_kernel<float> : cuda::rms_norm_kernel<Bfloat16>;
+  L3V_LAUNCH(rms_norm_kernel, blocks_for(a.rows), dim3(kThreads), sizeof(NormShared), q.stream, a, r);
 }
 
 }  // namespace l3v::cuda
