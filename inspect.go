@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/llama3v/llama3v/binding"
 	"github.com/llama3v/llama3v/model/load"
 	"github.com/llama3v/llama3v/model/ops"
 	"github.com/llama3v/llama3v/model/vlm"
@@ -140,7 +139,9 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 	if err != nil {
 		return err
 	}
-	bc, err := library.NewContext(binding.ContextOptions{Threads: 1, Kernels: c.kernels})
+	options := c.contextOptions()
+	options.Threads, options.MemoryLimit = 1, 0 // it asks for sizes alone
+	bc, err := library.NewContext(options)
 	if err != nil {
 		return err
 	}

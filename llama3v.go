@@ -113,7 +113,7 @@ func open(ctx context.Context, fsys fs.FS, name string, opts []Option) (*Model, 
 		return nil, err
 	}
 	m.backend = backend
-	bc, err := library.NewContext(binding.ContextOptions{Threads: c.threads, MemoryLimit: c.memoryLimit, Kernels: c.kernels})
+	bc, err := library.NewContext(c.contextOptions())
 	if err != nil {
 		return nil, err
 	}

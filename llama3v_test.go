@@ -448,6 +448,13 @@ func TestNotFiniteNamesTheStage(t *testing.T) {
 	}
 }
 
+// A backend whose results never depend on the batch gives the same with the option as without.
+func TestBatchInvariant(t *testing.T) {
+	chat := llama3v.Chat{llama3v.User("What is this?", picture("dog.jpg"))}
+	cpu := llama3v.WithBackend("cpu")
+	require.Equal(t, logits(t, openDemo(t, cpu), chat), logits(t, openDemo(t, cpu, llama3v.WithBatchInvariant()), chat))
+}
+
 // Bfloat16 activations are another arithmetic, near float32's: the last layer's logits move by about
 // the type's rounding (2^-9 of a value), not by more.
 func TestBF16Activations(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/llama3v/llama3v/binding"
 	"github.com/llama3v/llama3v/hub"
 	"github.com/llama3v/llama3v/model/imageprep"
 	"github.com/llama3v/llama3v/model/ops"
@@ -60,6 +61,7 @@ type config struct {
 	maxBytes     int64
 	batch        int
 	kernels      string
+	invariant    bool // whatever else is in a batch
 
 	freshPrefix    bool           // compute what is known, too
 	slicePositions SlicePositions // empty: the model's own
@@ -69,6 +71,11 @@ type config struct {
 	projector      string      // an mmproj file
 	packedCache    string      // a folder; "": none
 	eye            vlm.EyeRules
+}
+
+// contextOptions are a backend context's.
+func (c *config) contextOptions() binding.ContextOptions {
+	return binding.ContextOptions{Threads: c.threads, MemoryLimit: c.memoryLimit, Kernels: c.kernels, BatchInvariant: c.invariant}
 }
 
 func newConfig(opts []Option) (*config, error) {
@@ -226,10 +233,18 @@ func WithPictureBatch(n int) Option {
 	return positive("picture batch", n, func(c *config) { c.batch = n })
 }
 
-// WithKernels picks a kernel set of the CPU backend by name ("scalar", "avx2", "avx512", "neon");
-// "" takes the best that the processor has.
+// WithKernels picks a kernel set of the backend by name (cpu: "scalar", "avx2", "avx512", "neon"; cuda:
+// "plain", "sm80", "sm90"); "" takes the best that processor or card has.
 func WithKernels(name string) Option {
 	return func(c *config) error { c.kernels = name; return nil }
+}
+
+// WithBatchInvariant has a request give the same bits whatever else runs with it, and however its
+// prompt was cut into pieces. The CPU backend's results never depend on either, and nothing changes
+// there; the CUDA backend takes one order of sums in place of the fastest for each size. Open fails with
+// ErrUnsupported where the backend has no such kernels.
+func WithBatchInvariant() Option {
+	return func(c *config) error { c.invariant = true; return nil }
 }
 
 // WithPrefixReuse says whether a prompt that begins as an earlier one did, with the same pictures,

@@ -20,19 +20,21 @@ import (
 
 // benchFlags choose the device to measure on.
 type benchFlags struct {
-	backend string
-	library string
-	kernels string
-	threads int
-	repeat  time.Duration
-	json    bool
+	backend   string
+	library   string
+	kernels   string
+	invariant bool
+	threads   int
+	repeat    time.Duration
+	json      bool
 }
 
 func (f *benchFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.backend, "backend", "auto", "backend: cpu, cuda, metal, auto")
 	flags.StringVar(&f.library, "library", "", "path of the backend library")
-	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon")
+	flags.StringVar(&f.kernels, "kernels", "", kernelsHelp)
+	flags.BoolVar(&f.invariant, "batch-invariant", false, "measure the kernels of batch-invariant contexts")
 	flags.IntVar(&f.threads, "threads", 0, "cpu threads (default: one per usable core)")
 	flags.DurationVar(&f.repeat, "time", bench.DefaultRepeat, "how long to measure each op")
 	flags.BoolVar(&f.json, "json", false, "print a JSON list")
@@ -44,7 +46,7 @@ func (f *benchFlags) meter() (*bench.Meter, binding.Capabilities, func() error, 
 	if err != nil {
 		return nil, binding.Capabilities{}, nil, err
 	}
-	c, err := library.NewContext(binding.ContextOptions{Threads: f.threads, Kernels: f.kernels})
+	c, err := library.NewContext(binding.ContextOptions{Threads: f.threads, Kernels: f.kernels, BatchInvariant: f.invariant})
 	if err != nil {
 		return nil, binding.Capabilities{}, nil, err
 	}

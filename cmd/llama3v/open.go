@@ -29,8 +29,11 @@ type openFlags struct {
 	threads     int
 	context     int
 	memory      int64
+	invariant   bool
 	verbose     bool
 }
+
+const kernelsHelp = "kernel set, of cpu: scalar, avx2, avx512, neon; of cuda: plain, sm80, sm90 (default: the best there is)"
 
 func (f *openFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -39,7 +42,8 @@ func (f *openFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.activations, "activations", "f32", "type of activations in products: f32, bf16, int8, or auto (int8 for quantised weights, else f32)")
 	flags.StringVar(&f.quantize, "quantize", "", "turn float weights of linear layers into a block type while loading: Q4_0, Q8_0, Q4_K ...")
 	flags.StringVar(&f.alpha, "alpha", "white", "transparency: white (over white) or drop (as the reference processors do)")
-	flags.StringVar(&f.kernels, "kernels", "", "cpu kernel set: scalar, avx2, avx512, neon (default: the best there is)")
+	flags.StringVar(&f.kernels, "kernels", "", kernelsHelp)
+	flags.BoolVar(&f.invariant, "batch-invariant", false, "results never depend on what else is in a batch, at the price of speed on a GPU")
 	flags.IntVar(&f.eyeLayers, "vision-layers", 0, "layers of an mmproj file's tower that run (default: the one the file names, or all)")
 	flags.StringVar(&f.eyeAct, "vision-activation", "", "activation of an mmproj file's tower: gelu_tanh, gelu_erf, gelu_quick, silu (default: the file's)")
 	flags.StringVar(&f.projector, "projector", "", "mmproj file of a GGUF model (default: the one beside it)")
@@ -93,6 +97,9 @@ func (f *openFlags) options() ([]llama3v.Option, error) {
 		return nil, usage("--vision-activation %s: one of gelu_tanh, gelu_erf, gelu_quick, silu", f.eyeAct)
 	}
 	opts = append(opts, llama3v.WithVisionLayers(f.eyeLayers), llama3v.WithVisionActivation(f.eyeAct))
+	if f.invariant {
+		opts = append(opts, llama3v.WithBatchInvariant())
+	}
 	if f.packed != "" {
 		opts = append(opts, llama3v.WithPackedCache(f.packed))
 	}
