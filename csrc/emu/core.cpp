@@ -153,18 +153,23 @@ Thread* pick() {
   return nullptr;
 }
 
+// Whether it waits at a barrier or collective for a thread that has ended.
+bool waits_for_the_ended(const Thread& t) {
+  if (t.state == State::kBarrier) return m.done > 0;
+  if (t.state != State::kCollective) return false;
+  for (unsigned l = 0; l < kLanes; l++)
+    if ((t.mask >> l & 1) != 0 && m.threads[t.place.warp * kLanes + l].state == State::kDone) return true;
+  return false;
+}
+
 // Why nobody can run although not all are done: one thread of each place at which some wait.
 std::string stuck() {
-  const Thread* gone = nullptr;
-  bool only_waits = true;
+  bool divergence = false;
   std::vector<const Thread*> waiting;
   for (unsigned t = 0; t < m.count; t++) {
     const Thread& thread = m.threads[t];
-    if (thread.state == State::kDone) {
-      gone = &thread;
-      continue;
-    }
-    if (thread.state != State::kWaiting) only_waits = false;
+    if (thread.state == State::kDone) continue;
+    divergence = divergence || waits_for_the_ended(thread);
     const auto same = [&](const Thread* o) { return o->site.line == thread.site.line && o->site.file == thread.site.file; };
     if (std::none_of(waiting.begin(), waiting.end(), same)) waiting.push_back(&thread);
   }
@@ -173,8 +178,7 @@ std::string stuck() {
     text += (text.empty() ? "" : "; ") + name_of(*t) + " waits at " + name_of(t->site);
     if (t->state == State::kWaiting) text += " for " + t->wait.describe(t->wait.argument);
   }
-  if (gone != nullptr && !only_waits) return "divergence: " + text + "; and " + name_of(*gone) + " has ended";
-  return "deadlock: " + text;
+  return (divergence ? "divergence: threads that are waited for have ended: " : "deadlock: ") + text;
 }
 
 // Lets an engine do one piece of its work, any: they keep no order.

@@ -31,9 +31,11 @@ L3V_ACCESSES(16)
 void __tsan_read_range(void* p, size_t bytes) { emu::access(p, bytes, false, false, L3V_PC); }
 void __tsan_write_range(void* p, size_t bytes) { emu::access(p, bytes, true, false, L3V_PC); }
 
-// The compiler keeps the guards of function statics with these; kernels have none.
-unsigned char __tsan_atomic8_load(const volatile unsigned char* p, int order) {
-  return __atomic_load_n(p, order);
+// Guards of function statics, and counts of shared pointers: the host's half of a file has them,
+// kernels have none.
+unsigned char __tsan_atomic8_load(const volatile unsigned char* p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+unsigned __tsan_atomic32_fetch_add(volatile unsigned* p, unsigned v, int) {
+  return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
 }
 
 // -fsanitize=alignment: called where an address does not fit its type, also when the compiler cuts

@@ -30,6 +30,7 @@ struct MBarrier {
   unsigned maker;
   bool fenced = false;
   unsigned copies = 0;  // on their way
+  uint32_t copied = 0, waited = 0;  // up to which phase there were copies, and somebody has waited
   Clock coming, gone;
 };
 
@@ -94,14 +95,14 @@ struct Block {
   std::map<const uint64_t*, std::unique_ptr<MBarrier>> barriers;
   Warpgroup groups[kGroups];
   std::map<unsigned, Stores> stores;  // by thread
-  unsigned loads = 0;                 // on their way
   std::map<size_t, std::pair<size_t, unsigned>> tiles;  // of TMA, by offset: bytes and swizzle
 };
 Block state;
 
 std::string at_end() {
   if (state.number != block_number()) return "";
-  if (state.loads > 0) return "rule: the block ends, and copies to its shared memory are on their way";
+  for (const auto& [p, b] : state.barriers)
+    if (b->copies > 0 || b->copied > b->waited) return "rule: the block ends, and nobody has waited for copies at " + text_of(*b);
   for (const auto& [thread, stores] : state.stores)
     if (!stores.open.empty() || !stores.groups.empty())
       return "rule: the block ends, and thread " + std::to_string(thread) + " has not waited for its stores";
@@ -295,7 +296,7 @@ const Clock& clock_of(const Product& p) {
   return all;
 }
 
-// Row of d, first column, of register e of a thread.
+// Row and column of register e of a thread, of d.
 unsigned row_of(unsigned thread, unsigned e) { return thread / kLanes * 16 + thread % kLanes / 4 + e / 2 % 2 * 8; }
 unsigned column_of(unsigned thread, unsigned e) { return e / 4 * 8 + thread % 4 * 2 + e % 2; }
 
@@ -503,11 +504,12 @@ void mbarrier_arrive(uint64_t* p, uint32_t bytes, Site site) {
 }
 
 void mbarrier_wait(uint64_t* p, uint32_t parity, Site site) {
-  const MBarrier& b = barrier_at(p, "mbarrier_wait", site);
+  MBarrier& b = barrier_at(p, "mbarrier_wait", site);
   if (parity > 1) fail("rule: mbarrier_wait: parity " + std::to_string(parity), site);
   const AtBarrier at{&b, parity};
   wait_until({&b, &at, phase_is_over, describe_phase}, site);
   if (b.phase == 0) return;
+  b.waited = b.phase;
   acquire(b.gone, place().linear);
   see(place().linear, b.engine, b.phase);
 }
@@ -537,7 +539,6 @@ void tma_load(void* shared, const CUtensorMap* map, unsigned rank, const int* at
   auto& tiles = block().tiles;
   tiles.erase(tiles.lower_bound(offset), tiles.lower_bound(offset + bytes));
   tiles[offset] = {bytes, f.swizzle_bytes};
-  state.loads++;
   b.copies++;
   struct At {
     int v[kMaxRank];
@@ -545,7 +546,6 @@ void tma_load(void* shared, const CUtensorMap* map, unsigned rank, const int* at
   std::copy_n(at, rank, where.v);
   later([=, barrier = &b, phase = b.phase] {
     MBarrier& b = *barrier;
-    state.loads--;
     b.copies--;
     if (b.phase != phase)
       fail("rule: TMA load: the phase that it began in was over before its bytes came, so too few were expected, at " + text_of(b), site);
@@ -556,6 +556,7 @@ void tma_load(void* shared, const CUtensorMap* map, unsigned rank, const int* at
       each_piece(f, row, first, inside, [&](size_t to, size_t from, size_t piece) { std::memcpy(tile + to, p + from, piece); });
     });
     arrived(tile, bytes, b.engine, b.phase);
+    b.copied = b.phase + 1;
     b.bytes -= static_cast<int64_t>(bytes);
     end_phase_if_over(&b);
   });
