@@ -216,7 +216,7 @@ func TestDecodeIsOneCapturedStep(t *testing.T) {
 	require.Len(t, a.TokenIDs, 101)
 	after, err := m.Counters()
 	require.NoError(t, err)
-	require.EqualValues(t, 3, after.Captures, "one capture for each way of choosing, for the model's whole life")
+	require.EqualValues(t, 4, after.Captures, "one for each way of choosing and one of a picture in the tower, for the model's whole life")
 	require.EqualValues(t, 100, after.Replays-before.Replays)
 	require.LessOrEqual(t, after.Entries-before.Entries, int64(200+100), "100 tokens and one prefill of about 90 calls")
 	require.Equal(t, before.Allocations, after.Allocations)

@@ -18,6 +18,11 @@ import (
 // all the test is skipped.
 func Each(t *testing.T, f func(t *testing.T, dev *ops.Device)) {
 	t.Helper()
+	each(t, binding.ContextOptions{}, f)
+}
+
+func each(t *testing.T, o binding.ContextOptions, f func(t *testing.T, dev *ops.Device)) {
+	t.Helper()
 	var missing []string
 	for _, name := range binding.Backends {
 		library, _, err := binding.Find(name, "")
@@ -26,11 +31,17 @@ func Each(t *testing.T, f func(t *testing.T, dev *ops.Device)) {
 			missing = append(missing, err.Error())
 			continue
 		}
-		t.Run(name, func(t *testing.T) { f(t, open(t, library, binding.ContextOptions{})) })
+		t.Run(name, func(t *testing.T) { f(t, open(t, library, o)) })
 	}
 	if len(missing) == len(binding.Backends) {
 		need.Missing(t, "cpu", strings.Join(missing, "; "))
 	}
+}
+
+// EachInvariant is Each in batch-invariant contexts, for what holds in them alone.
+func EachInvariant(t *testing.T, f func(t *testing.T, dev *ops.Device)) {
+	t.Helper()
+	each(t, binding.ContextOptions{BatchInvariant: true}, f)
 }
 
 // CPU opens the CPU backend with options, for what does not depend on the backend.

@@ -52,6 +52,12 @@ func (s *Stream) Wait() error {
 // Tap wait, and data is the callee's to keep.
 func (s *Stream) SetTap(f func(name string, rows, cols int, data []float32)) { s.tap = f }
 
+// Captures says whether what the code queues next can be captured: the library can, no capture is open,
+// nothing failed before, and nobody looks at what lies between (SetTap).
+func (s *Stream) Captures() bool {
+	return s.device.capabilities.Capture && !s.device.capturing && s.tap == nil && s.err == nil
+}
+
 // Tap shows an intermediate result to the tap function. Without one, and under capture, it costs
 // and does nothing.
 func (s *Stream) Tap(name string, t *Tensor) {

@@ -23,6 +23,21 @@ type Encoder struct {
 	offsets  *ops.Tensor // [views+1, 1] int32
 	work     *Workspace
 	head     *headWork
+
+	captured map[pass]capturedPass
+}
+
+// pass is what a forward pass depends on where all views have the encoder's size.
+type pass struct {
+	views    int
+	padded   bool
+	features Features
+	compute  ops.DType
+}
+
+type capturedPass struct {
+	graph *ops.Graph
+	out   *ops.Tensor
 }
 
 // NewEncoder makes an encoder for pictures of height x width pixels. At the native size the
@@ -158,7 +173,8 @@ func (e *Encoder) Forward(s *ops.Stream, pixels []float32, f Features) *ops.Tens
 
 // ForwardViews queues the tower on views up to the output that f asks for; layers above it do not
 // run. It returns that output: the tokens of one view after another, [tokens, dim], or [views, dim]
-// when pooled; it stays valid until the next call. Errors stay in s.
+// when pooled; it stays valid until the next call. Errors stay in s. Where the library captures and all
+// views have one size, the pass is captured once for each number of views and replayed, and this waits.
 //
 // Taps: "vision.patch" is not separate from the positions here; "vision.hidden.k",
 // "vision.last_hidden_state", "vision.pooler_output".
@@ -174,6 +190,35 @@ func (e *Encoder) ForwardViews(s *ops.Stream, views []View, f Features) *ops.Ten
 		s.Fail(err)
 		return e.x
 	}
+	if e.height > 0 && s.Captures() {
+		return e.replay(s, views, b, f)
+	}
+	return e.queue(s, views, b, f)
+}
+
+// replay runs the pass as a graph: the device goes through its layers without the host.
+func (e *Encoder) replay(s *ops.Stream, views []View, b batch, f Features) *ops.Tensor {
+	key := pass{len(views), b.padded, f, s.Compute}
+	p, ok := e.captured[key]
+	if !ok {
+		graph, err := s.Capture(nil, nil, func() { p.out = e.queue(s, views, b, f) })
+		if err != nil {
+			s.Fail(err)
+			return e.x
+		}
+		if p.graph = graph; e.captured == nil {
+			e.captured = map[pass]capturedPass{}
+		}
+		e.captured[key] = p
+	}
+	if _, err := p.graph.Replay(1, nil, nil); err != nil {
+		s.Fail(err)
+	}
+	return p.out
+}
+
+// queue queues the pass op by op.
+func (e *Encoder) queue(s *ops.Stream, views []View, b batch, f Features) *ops.Tensor {
 	x, offsets := e.x.RowRange(0, b.tokens), e.offsets.RowRange(0, len(views)+1)
 	var mask *ops.Tensor
 	if b.padded {

@@ -136,7 +136,7 @@ func equal(a, b []float32) bool {
 // P15: row k of the result is picture k, and a picture's bits do not depend on its neighbours, their
 // number, or the threads.
 func TestBatchDoesNotChangeABit(t *testing.T) {
-	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+	testdevice.EachInvariant(t, func(t *testing.T, dev *ops.Device) {
 		m := toy(t, toyConfig)
 		one, many := encoder(t, dev, m, 1), encoder(t, dev, m, 7)
 		for name, f := range map[string]Features{"last hidden": one.tower.Config.LastHidden(), "pooled": one.tower.Config.Pooled()} {
@@ -382,6 +382,43 @@ func TestEncoderBytes(t *testing.T) {
 }
 
 // Taps show the states under their names, in order, and their absence changes no bit.
+// A pass is captured once for each number of pictures and each output, and gives the bits that it gives
+// op by op, which is how it runs while somebody looks at the layers.
+func TestPassesAreCaptured(t *testing.T) {
+	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
+		if !dev.Capabilities().Capture {
+			t.Skip("the library cannot capture")
+		}
+		e := encoder(t, dev, toy(t, toyConfig), 2)
+		c := e.tower.Config
+		counters := func() binding.Counters {
+			n, err := dev.Counters()
+			require.NoError(t, err)
+			return n
+		}
+		for _, f := range []Features{c.LastHidden(), c.Pooled()} {
+			for _, ks := range [][]uint64{{3}, {4, 5}} {
+				s := dev.Stream()
+				s.SetTap(func(string, int, int, []float32) {})
+				eager := counters()
+				out := e.Forward(s, pictures(ks...), f)
+				require.NoError(t, s.Wait())
+				want, err := out.ReadFloat32()
+				require.NoError(t, err)
+				before := counters()
+				require.Equal(t, eager.Captures, before.Captures)
+
+				other := make([]uint64, len(ks))
+				require.NotEqual(t, want, features(t, dev, e, pictures(other...), f))
+				require.Equal(t, want, features(t, dev, e, pictures(ks...), f))
+				after := counters()
+				require.EqualValues(t, 1, after.Captures-before.Captures)
+				require.EqualValues(t, 2, after.Replays-before.Replays)
+			}
+		}
+	})
+}
+
 func TestTaps(t *testing.T) {
 	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
 		e := encoder(t, dev, toy(t, toyConfig), 1)
