@@ -79,7 +79,8 @@ fi
 step CUDA kernels on the emulator
 if [ "$(uname -sm)" = "Linux x86_64" ] && command -v cmake >/dev/null && command -v "${CXX:-g++}" >/dev/null; then
   cmake -S . -B build/emu $(command -v ninja >/dev/null && echo -G Ninja) -DL3V_EMULATE=ON >/dev/null
-  cmake --build build/emu --target llama3v-cuda -j "$(getconf _NPROCESSORS_ONLN)"
+  cmake --build build/emu --target llama3v-cuda emutest -j "$(getconf _NPROCESSORS_ONLN)"
+  LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=emulator CGO_ENABLED=0 go test ./internal/emutest
   LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=cuda CGO_ENABLED=0 go test -short -timeout 30m ./model/ops
 else
   missing emulator "the emulator runs on Linux on x86-64 and needs cmake and g++"
