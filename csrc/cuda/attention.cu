@@ -3,7 +3,7 @@
 // arXiv:2305.13245). The plain form takes any type and head size: one block a query row and head
 // (attend.cuh). The forms on tensor cores are those of flash_sm80.cuh and flash_sm90.cuh.
 #include "attend.cuh"
-#include "flash_sm80.cuh"
+#include "flash_sm90.cuh"
 #include "ragged.cuh"
 
 namespace l3v::cuda {
@@ -59,7 +59,12 @@ void plain(const AttentionArgs& a, const Queue& q) {
 void attention_cuda(const AttentionArgs& a, const Queue& q) {
   if (q.card.forms == Forms::kPlain || !fits_tensor_cores(a))
     return a.q.dtype == L3V_F32 ? plain<float>(a, q) : plain<Bfloat16>(a, q);
-  for_flash_head(a.head_dim, [&](auto head) { flash_sm80<decltype(head)::value>(EveryKey::of(a), q); });
+  const EveryKey source = EveryKey::of(a);
+  for_flash_head(a.head_dim, [&](auto head) {
+    constexpr int kHead = decltype(head)::value;
+    if (q.card.forms == Forms::kSm90) flash_sm90<kHead>(source, q);
+    else flash_sm80<kHead>(source, q);
+  });
 }
 
 }  // namespace l3v::cuda

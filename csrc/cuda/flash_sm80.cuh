@@ -156,42 +156,62 @@ __device__ void scores(const uint32_t (&q)[FlashHead<D>::kSteps][4], const Flash
   }
 }
 
+// Element i of tile t of a warp's fragment, as mma has it by tiles and wgmma in one.
+template <int N>
+__device__ float& at(float (&s)[N][4], int t, int i) { return s[t][i]; }
+template <int N>
+__device__ float& at(float (&s)[N], int t, int i) { return s[4 * t + i]; }
+
 // Takes away what a row does not see: keys past its last, and those that count for nobody. last: of
 // the thread's two rows, g and g + 8, in keys of the step.
-__device__ inline void hide(float (&s)[kScoreTiles][4], const int (&last)[2], const uint32_t* seen) {
+template <int kTiles, class Scores>
+__device__ void hide(Scores& s, const int (&last)[2], const uint32_t (&seen)[kTiles / 4]) {
 #pragma unroll
-  for (int tile = 0; tile < kScoreTiles; tile++)
+  for (int t = 0; t < kTiles; t++)
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      const int key = tile * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
-      if (key > last[i / 2] || (seen[key / 32] >> (key % 32) & 1) == 0) s[tile][i] = -INFINITY;
+      const int bit = t % 4 * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
+      if (t / 4 * 32 + bit > last[i / 2] || (seen[t / 4] >> bit & 1) == 0) at(s, t, i) = -INFINITY;
     }
 }
 
-// S becomes P as left factors of P V; the softmax of the two rows takes the step in, its sum of this
-// thread's columns alone. by: what sums of values so far are multiplied with.
-__device__ inline void soften(float (&s)[kScoreTiles][4], float scale, RowSoftmax (&soft)[2], float (&by)[2],
-                              uint32_t (&p)[kFlashKeys / 16][4]) {
+// The last key of a row in the step that ends before next.
+template <int kKeys>
+__device__ int last_in_step(int64_t last, int64_t next) {
+  return last < next ? static_cast<int>(last - (next - kKeys)) : kKeys;
+}
+
+// S becomes P. The softmax of the two rows takes the step in, its sum that of this thread's columns
+// alone. by: what sums of values so far are multiplied with.
+template <int kTiles, class Scores>
+__device__ void soften(Scores& s, float scale, RowSoftmax (&soft)[2], float (&by)[2]) {
   float base[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     float top = soft[r].top;
 #pragma unroll
-    for (int tile = 0; tile < kScoreTiles; tile++) top = fmaxf(top, fmaxf(s[tile][2 * r], s[tile][2 * r + 1]));
+    for (int t = 0; t < kTiles; t++) top = fmaxf(top, fmaxf(at(s, t, 2 * r), at(s, t, 2 * r + 1)));
     top = quad_max(top);
     by[r] = shrink(soft[r].top, top, scale);
     base[r] = top == -INFINITY ? 0.0f : top * scale;
     soft[r] = {top, soft[r].sum * by[r]};
   }
 #pragma unroll
-  for (int tile = 0; tile < kScoreTiles; tile++) {
+  for (int t = 0; t < kTiles; t++)
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      s[tile][i] = exp2_approx(fmaf(s[tile][i], scale, -base[i / 2]));
-      soft[i / 2].sum += s[tile][i];
+      at(s, t, i) = exp2_approx(fmaf(at(s, t, i), scale, -base[i / 2]));
+      soft[i / 2].sum += at(s, t, i);
     }
-    p[tile / 2][tile % 2 * 2] = pack2(s[tile][0], s[tile][1], Bf16());
-    p[tile / 2][tile % 2 * 2 + 1] = pack2(s[tile][2], s[tile][3], Bf16());
+}
+
+// P as left factors of P V, 16 keys each.
+template <int kTiles, class Scores>
+__device__ void pack(Scores& s, uint32_t (&p)[kTiles / 2][4]) {
+#pragma unroll
+  for (int t = 0; t < kTiles; t++) {
+    p[t / 2][t % 2 * 2] = pack2(at(s, t, 0), at(s, t, 1), Bf16());
+    p[t / 2][t % 2 * 2 + 1] = pack2(at(s, t, 2), at(s, t, 3), Bf16());
   }
 }
 
@@ -281,7 +301,7 @@ __global__ void __launch_bounds__(kFlashWarps * 32, 1) flash_sm80_kernel(Source 
   if (steps > 0) load_keys<D, kAll>(source, tile, head, 0, tile.keys, shared.stages[0], shared.seen[0]);
   cp_async_commit();
   for (int64_t step = 0; step < steps; step++) {
-    const int64_t first = step * kFlashKeys, next = first + kFlashKeys;
+    const int64_t next = (step + 1) * kFlashKeys;
     const int stage = static_cast<int>(step % 2);
     if (step + 1 < steps) load_keys<D, kAll>(source, tile, head, next, tile.keys, shared.stages[1 - stage], shared.seen[1 - stage]);
     cp_async_commit();
@@ -292,12 +312,11 @@ __global__ void __launch_bounds__(kFlashWarps * 32, 1) flash_sm80_kernel(Source 
     scores<D>(q, shared.stages[stage], s);
     // Only the last steps of a tile, and masks, hide anything.
     if (source.masked() || next - 1 > source.last(tile, 0) || next > tile.keys) {
-      const int in_step[2] = {last[0] < next ? static_cast<int>(last[0] - first) : kFlashKeys,
-                              last[1] < next ? static_cast<int>(last[1] - first) : kFlashKeys};
-      hide(s, in_step, shared.seen[stage]);
+      hide<kScoreTiles>(s, {last_in_step<kFlashKeys>(last[0], next), last_in_step<kFlashKeys>(last[1], next)}, shared.seen[stage]);
       seen_any = seen_any || (shared.seen[stage][0] | shared.seen[stage][1]) != 0;
     }
-    soften(s, source.scale, soft, by, p);
+    soften<kScoreTiles>(s, source.scale, soft, by);
+    pack<kScoreTiles>(s, p);
     multiply(acc, by);
     add_values<D, kTiles>(p, shared.stages[stage], 0, acc);
     if constexpr (Source::kCausal) {
@@ -339,7 +358,8 @@ template <int D, class Source>
 void flash_sm80(const Source& source, const Queue& q) {
   const auto flash_sm80_kernel = cuda::flash_sm80_kernel<D, Source>;
   const dim3 grid(tiles_at_most(source, kFlashRows / source.group), static_cast<unsigned>(source.kv_heads));
-  allow_shared(flash_sm80_kernel, sizeof(FlashShared<D>));
+  *q.failure = allow_shared(flash_sm80_kernel, sizeof(FlashShared<D>));
+  if (*q.failure != cudaSuccess) return;
   L3V_LAUNCH(flash_sm80_kernel, grid, dim3(kFlashWarps * 32), sizeof(FlashShared<D>), q.stream, source, q.faults);
 }
 

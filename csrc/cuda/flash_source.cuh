@@ -32,6 +32,8 @@ void for_flash_head(int32_t head_dim, const Launch& launch) {
   else launch(std::integral_constant<int, 128>());
 }
 
+constexpr int32_t kTogether = 128;  // keys that one copy of TMA brings at most
+
 struct FlashTile {
   int64_t sequence;
   int64_t first;     // row of q of the tile's first query
@@ -55,6 +57,8 @@ struct EveryKey {
             a.q_rows, a.k_rows, a.sequences, a.heads / a.kv_heads, a.kv_heads,  a.scale * 1.4426950408889634f};
   }
   int64_t rows() const { return q_rows; }
+  int64_t key_rows() const { return k_rows; }
+  int32_t together() const { return kTogether; }  // keys whose rows lie one behind the other
 
   // All threads of the block; the result is in *tile behind the next barrier. each: queries of a tile.
   __device__ void find(int64_t index, int64_t each, unsigned long long* faults, FlashTile* tile) const {
@@ -77,11 +81,13 @@ struct EveryKey {
   __device__ void check(FlashTile*, unsigned long long*) const {}
 
   __device__ bool masked() const { return static_cast<bool>(key_mask); }
-  // Of a key that the tile's rows may see.
+  // Of a key that the tile's rows may see; -1: it counts for nobody.
   __device__ int64_t row_of(const FlashTile& tile, int64_t key) const {
     const int64_t row = tile.key_row + key;
     return !key_mask || *key_mask.u8(row) != 0 ? row : -1;
   }
+  // Where the rows of keys begin that lie together.
+  __device__ int64_t first_row(const FlashTile& tile, int64_t key) const { return tile.key_row + key; }
   // The last key that query i of the tile sees.
   __device__ int64_t last(const FlashTile& tile, int64_t) const { return tile.keys - 1; }
 };
@@ -103,6 +109,8 @@ struct PagedCausal {
             a.max_pages, a.page_size, shift, a.heads / a.kv_heads, a.kv_heads, a.scale * 1.4426950408889634f, few};
   }
   int64_t rows() const { return q_rows; }
+  int64_t key_rows() const { return pages * page_size; }
+  int32_t together() const { return page_size < kTogether ? page_size : kTogether; }
 
   // The longest tiles, those of the last queries, first.
   __device__ void find(int64_t index, int64_t each, unsigned long long* faults, FlashTile* tile) const {
@@ -140,6 +148,7 @@ struct PagedCausal {
     if (page < 0 || page >= pages) return -1;
     return (static_cast<int64_t>(page) << page_shift) + (key & (page_size - 1));
   }
+  __device__ int64_t first_row(const FlashTile& tile, int64_t key) const { return row_of(tile, key); }
   __device__ int64_t last(const FlashTile& tile, int64_t query) const { return tile.position + query; }
 };
 

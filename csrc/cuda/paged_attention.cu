@@ -6,6 +6,7 @@
 // the chunks. Their bits are the same. The forms on tensor cores are those of flash_sm80.cuh,
 // split_sm80.cuh and flash_sm90.cuh.
 #include "attend.cuh"
+#include "flash_sm90.cuh"
 #include "ragged.cuh"
 #include "split_sm80.cuh"
 
@@ -132,7 +133,10 @@ void plain(const PagedAttentionArgs& a, const Choice& c, const Queue& q) {
 
 template <int D>
 void tensor_cores(const PagedAttentionArgs& a, const Choice& c, const Queue& q) {
-  if (c.unsplit) flash_sm80<D>(PagedCausal::of(a, c.few), q);
+  const PagedCausal prompt = PagedCausal::of(a, c.few);
+  // Batch-invariant contexts take the form whose rows have the bits of split ones.
+  if (c.unsplit && q.card.forms == Forms::kSm90 && !q.card.batch_invariant && fits_sm90(prompt)) flash_sm90<D>(prompt, q);
+  else if (c.unsplit) flash_sm80<D>(prompt, q);
   if (c.split) split_sm80<D>(PagedCausal::of(a, 0), SplitPlan{reinterpret_cast<float*>(q.scratch), c.chunks, c.few}, q);
 }
 

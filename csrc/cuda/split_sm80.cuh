@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
     uint32_t q[FlashHead<D>::kSteps][4];
     const int64_t steps = (tile.keys - begin + kFlashKeys - 1) / kFlashKeys;
     for (int64_t step = 0; step < steps; step++) {
-      const int64_t first = begin + step * kFlashKeys, next = first + kFlashKeys;
+      const int64_t next = begin + (step + 1) * kFlashKeys;
       const int stage = static_cast<int>(step % 2);
       if (step + 1 < steps) load_keys<D, kAll>(source, tile, head, next, tile.keys, shared.stages[1 - stage], shared.seen[1 - stage]);
       cp_async_commit();
@@ -104,12 +104,10 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
       float s[kScoreTiles][4], by[2];
       uint32_t p[kFlashKeys / 16][4];
       scores<D>(q, shared.stages[stage], s);
-      if (next - 1 > tile.position || next > tile.keys) {
-        const int in_step[2] = {last[0] < next ? static_cast<int>(last[0] - first) : kFlashKeys,
-                                last[1] < next ? static_cast<int>(last[1] - first) : kFlashKeys};
-        hide(s, in_step, shared.seen[stage]);
-      }
-      soften(s, source.scale, soft, by, p);
+      if (next - 1 > tile.position || next > tile.keys)
+        hide<kScoreTiles>(s, {last_in_step<kFlashKeys>(last[0], next), last_in_step<kFlashKeys>(last[1], next)}, shared.seen[stage]);
+      soften<kScoreTiles>(s, source.scale, soft, by);
+      pack<kScoreTiles>(s, p);
       multiply(acc, by);
       add_values<D, kTiles>(p, shared.stages[stage], warp * kTiles, acc);
       __syncthreads();
@@ -190,7 +188,8 @@ void split_sm80(const PagedCausal& source, const SplitPlan& plan, const Queue& q
   const auto paged_split_kernel = cuda::paged_split_kernel<D>;
   const auto paged_combine_kernel = cuda::paged_combine_kernel<D>;
   const dim3 grid(static_cast<unsigned>(source.sequences), static_cast<unsigned>(source.kv_heads), static_cast<unsigned>(plan.chunks));
-  allow_shared(paged_split_kernel, sizeof(SplitShared<D>));
+  *q.failure = allow_shared(paged_split_kernel, sizeof(SplitShared<D>));
+  if (*q.failure != cudaSuccess) return;
   L3V_LAUNCH(paged_split_kernel, grid, dim3(kSplitWarps * 32), sizeof(SplitShared<D>), q.stream, source, plan);
   const dim3 rows(blocks_for(plan.few == 0 ? source.q_rows : source.sequences).x, static_cast<unsigned>(source.group * source.kv_heads));
   L3V_LAUNCH(paged_combine_kernel, rows, dim3(128), sizeof(CombineShared), q.stream, source, plan, q.faults);
