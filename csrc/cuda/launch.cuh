@@ -31,8 +31,12 @@ namespace l3v::cuda {
 constexpr int kThreads = 256;  // of a block that works on a row
 
 // Blocks for n pieces of work; kernels stride over what is more. An H100 holds 1,056 blocks of
-// kThreads at once.
+// kThreads at once; on the emulator a few rows have to show that striding is right.
+#if defined(L3V_EMULATED)
+constexpr int64_t kMaxBlocks = 8;
+#else
 constexpr int64_t kMaxBlocks = 2048;
+#endif
 inline dim3 blocks_for(int64_t n) { return dim3(static_cast<unsigned>(n < kMaxBlocks ? n : kMaxBlocks)); }
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
