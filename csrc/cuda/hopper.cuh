@@ -129,6 +129,8 @@ __device__ __forceinline__ void tma_store_wait() {
 }
 
 // ---- Products of a warpgroup: 4 warps, the first a multiple of 4, all their threads together. ----
+// ptxas puts one product behind the other (its notes C7510 to C7520 say so) where a fence, commit or
+// wait stands in a branch of the loop: they belong in its body, and wgmma_wait<0> behind it.
 
 // Before the first wgmma, and whenever a thread has touched the sums or the factors in registers.
 __device__ __forceinline__ void wgmma_fence() { L3V_SM90("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -301,7 +303,7 @@ __device__ __forceinline__ void wgmma_ra(float (&d)[N / 2], const uint32_t (&a)[
 #undef L3V_WGMMA_RA
 
 // Warpgroup. Takes registers from the block's pool, or gives them back: N a thread from here on, a
-// multiple of 8 from 24 to 256.
+// multiple of 8 from 24 to 256. ptxas passes over it (note C7508) without __launch_bounds__(threads, 1).
 template <int N>
 __device__ __forceinline__ void setmaxnreg_inc() {
   L3V_SM90("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));

@@ -12,7 +12,7 @@ using namespace l3v::cuda;
 int width_of(Swizzle s) { return s == Swizzle::k128 ? 128 : s == Swizzle::k64 ? 64 : s == Swizzle::k32 ? 32 : 0; }
 
 // Where byte b of row r stands in a tile of rows of so many bytes, by the sentence at Swizzle.
-__device__ int place(int r, int b, Swizzle swizzle, int row_bytes) {
+__host__ __device__ int place(int r, int b, Swizzle swizzle, int row_bytes) {
   int piece = b / 16;
   if (swizzle == Swizzle::k128) piece ^= r % 8;
   if (swizzle == Swizzle::k64) piece ^= r / 2 % 4;
@@ -363,9 +363,10 @@ struct Pipe {
 // c [m, n] = a [m, k] b [n, k]. Blocks stride over the tiles. Warpgroup 0 loads, 1 and 2 multiply 64 rows
 // each and store by TMA. Zeros stand for what lies outside.
 template <Gemm kHow>
-__global__ void __launch_bounds__(384) gemm_kernel(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,
+__global__ void __launch_bounds__(384, 1) gemm_kernel(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,
                                                    const __grid_constant__ TensorMap c, int m, int n, int k) {
   L3V_SHARED(Pipe, s);
+  constexpr bool kReleases = kHow != Gemm::kEarlyRelease && kHow != Gemm::kNoRelease && kHow != Gemm::kLateRelease;
   const int group = threadIdx.x / 128, t = threadIdx.x % 128, lane = t % 32;
   const int across = (n + kN - 1) / kN, tiles = (m + kM - 1) / kM * across, steps = (k + kK - 1) / kK;
   if (threadIdx.x == 0) {
@@ -410,20 +411,13 @@ __global__ void __launch_bounds__(384) gemm_kernel(const __grid_constant__ Tenso
         }
         if (kHow != Gemm::kNoCommit) wgmma_commit();
         // The product of this step goes on while the next one's tiles are awaited.
-        if (kHow == Gemm::kNoWait) {
-        } else if (step + 1 < steps) {
-          wgmma_wait<1>();
-        } else {
-          wgmma_wait<0>();
-        }
-        const int before = slot == 0 ? kSlots - 1 : slot - 1;
-        if (t == 0 && kHow != Gemm::kEarlyRelease && kHow != Gemm::kNoRelease) {
-          if (kHow == Gemm::kLateRelease) mbarrier_arrive(&s.empty[slot]);  // its product is under way
-          else if (step > 0) mbarrier_arrive(&s.empty[before]);
-          if (kHow != Gemm::kLateRelease && step + 1 == steps) mbarrier_arrive(&s.empty[slot]);
-        }
+        if (kHow != Gemm::kNoWait) wgmma_wait<1>();
+        if (t == 0 && kHow == Gemm::kLateRelease) mbarrier_arrive(&s.empty[slot]);  // its product is under way
+        if (t == 0 && step > 0 && kReleases) mbarrier_arrive(&s.empty[slot == 0 ? kSlots - 1 : slot - 1]);
         if (++slot == kSlots) slot = 0, turn ^= 1;
       }
+      if (kHow != Gemm::kNoWait) wgmma_wait<0>();
+      if (t == 0 && kReleases) mbarrier_arrive(&s.empty[slot == 0 ? kSlots - 1 : slot - 1]);
       wgmma_registers(sums);
       for (int half = 0; half < 2; half++) {
         for (int i = 0; i < kN / 4; i++) {
