@@ -54,8 +54,15 @@ struct alignas(16) Floats4 {
   float v[4];
 };
 
+// What is loaded of a chunk, of any type.
+struct ChunkData {
+  Bytes16 quants;
+  uint32_t more[2], scales[4], factors;
+  int in_block;  // which chunk of its block
+};
+
 template <int kType>
-struct Chunk {
+struct Chunk : ChunkData {
   static constexpr Planes kPlanes = planes_of(kType);
   static constexpr bool kScaled = kPlanes.quants != 0;
   static constexpr int kBits = kScaled ? kPlanes.low_bits : kType == L3V_F32 ? 32 : 16;
@@ -69,9 +76,8 @@ struct Chunk {
   static constexpr bool kNibbles = kScaled && kBits == 4;
   static constexpr bool kTable = kType == L3V_IQ4_NL || kType == L3V_IQ4_XS;
 
-  Bytes16 quants;
-  uint32_t more[2], scales[4], factors;
-  int in_block;  // which chunk of its block
+  Chunk() = default;
+  __device__ explicit Chunk(const ChunkData& data) : ChunkData(data) {}
 
   __device__ void load(const WeightRows& w, const char* row, int64_t c) {
     quants = reinterpret_cast<const Bytes16*>(row)[c];
@@ -176,10 +182,31 @@ struct Chunk {
     }
   }
 
-  // All values.
-  __device__ void values(float (&v)[kElements]) const {
+  // Values 16 part and up move to the front, where quad and run find them, with what they share.
+  __device__ void move_to_front(int part) {
+    if constexpr (kScaled && kBits == 4) {
+      if (part == 0) return;
+      quants.words[0] = quants.words[2];
+      quants.words[1] = quants.words[3];
+      if constexpr (kPlanes.more_bits == 1) more[0] >>= 2;
+      if constexpr (kPlanes.more_bits == 2) more[0] = more[1];
+      if constexpr (kType == L3V_Q6_K) scales[0] >>= 8;
+    }
+    if constexpr (kScaled && kBits == 2) {
+      const uint32_t low = part == 0 ? quants.words[0] : quants.words[1], high = part == 2 ? quants.words[2] : quants.words[3];
+      quants.words[0] = part < 2 ? low : high;
+      if constexpr (kPlanes.more_bits == 1) more[0] = (part < 2 ? more[0] : more[1]) >> part % 2;
+      scales[0] >>= 8 * part;
+      if constexpr (kType == L3V_Q3_K) scales[1] >>= 8 * part;
+    }
+  }
+
+  // The first kCount values.
+  template <int kCount>
+  __device__ void values(float (&v)[kCount]) const {
+    static_assert(kCount <= kElements, "of one chunk");
 #pragma unroll
-    for (int t = 0; t < kQuads; t++) {
+    for (int t = 0; t < kCount / 4; t++) {
       float q[4], scale, minimum;
       quad(t, q);
       run(t / kRun, &scale, &minimum);

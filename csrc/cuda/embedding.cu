@@ -40,7 +40,8 @@ embedding_kernel(EmbeddingArgs a, WeightRows w, bool wide, unsigned long long* f
 
 template <int kType>
 void launch(const EmbeddingArgs& a, const WeightRows& w, const Queue& q) {
-  L3V_LAUNCH(embedding_kernel<kType>, blocks_for(a.rows), dim3(kThreads), 0, q.stream, a, w, aligned_rows(a.out), q.faults);
+  const auto embedding_kernel = cuda::embedding_kernel<kType>;
+  L3V_LAUNCH(embedding_kernel, blocks_for(a.rows), dim3(kThreads), 0, q.stream, a, w, aligned_rows(a.out), q.faults);
 }
 
 }  // namespace

@@ -172,8 +172,9 @@ void launch_gemv(const LinearArgs& a, const Queue& q) {
   const int32_t splits = gemv_splits(w, Chunk<Form::kType>::kElements, q.card);
   constexpr int64_t kShared = sizeof(typename Form::Shared);
   const dim3 grid(static_cast<unsigned>(divide_up(w.rows, kGemvWarps / splits * Form::kOutputs)));
-  if (allow_shared(gemv_kernel<Form>, kShared) != cudaSuccess) return;  // the launch's check finds it
-  L3V_LAUNCH(gemv_kernel<Form>, grid, dim3(kGemvThreads), kShared, q.stream, a, w, splits);
+  const auto gemv_kernel = cuda::gemv_kernel<Form>;
+  if (allow_shared(gemv_kernel, kShared) != cudaSuccess) return;  // the runtime remembers why
+  L3V_LAUNCH(gemv_kernel, grid, dim3(kGemvThreads), kShared, q.stream, a, w, splits);
 }
 
 template <int kType>
