@@ -346,6 +346,50 @@ Status CudaDevice::launch_graph(const CudaGraph& g, bool paced, bool* whole) {
   return {};
 }
 
+// The fastest of launches that last long enough for the clock of events.
+Status CudaDevice::measure_peak(int32_t kind, int32_t dtype, int64_t bytes, double seconds, double* per_second,
+                                double* per_cycle) {
+  L3V_PASS(make_current(device_));
+  bytes = std::max<int64_t>(bytes, 16);
+  struct Lent {
+    Pool& pool;
+    char* data;
+    int64_t bytes;
+    ~Lent() { pool.give(data, bytes); }
+  } memory{pool_, nullptr, bytes};
+  L3V_PASS(pool_.take(bytes, "memory to read", &memory.data));
+  L3V_TRY(cudaMemsetAsync(memory.data, 0, static_cast<size_t>(bytes), stream_));
+  OwnedEvent begin, end;
+  L3V_PASS(begin.create(cudaEventDefault));
+  L3V_PASS(end.create(cudaEventDefault));
+  constexpr double kLongEnough = 2e-3;
+  double best = 0;
+  int64_t rounds = 1;
+  for (double passed = 0; passed < seconds && !cancelled();) {
+    cudaError_t failure = cudaSuccess;
+    const Queue q{stream_, nullptr, nullptr, card_, &failure};
+    L3V_TRY(cudaEventRecord(begin, stream_));
+    const double work = kind == L3V_PEAK_READ ? peak_read_cuda(memory.data, bytes, rounds, memory.data, q)
+                                              : peak_products_cuda(dtype, rounds, memory.data, q);
+    L3V_TRY(failure);
+    L3V_TRY(cudaGetLastError());
+    L3V_TRY(cudaEventRecord(end, stream_));
+    L3V_TRY(cudaStreamSynchronize(stream_));
+    float milliseconds = 0;
+    L3V_TRY(cudaEventElapsedTime(&milliseconds, begin, end));
+    const double took = std::max(milliseconds * 1e-3, 1e-6);
+    passed += took;
+    best = std::max(best, work / took);
+    if (took < kLongEnough) rounds *= 2;
+  }
+  if (cancelled()) return outcome();
+  int kilohertz = 0;
+  L3V_TRY(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, device_));
+  *per_second = best;
+  *per_cycle = best / (kilohertz * 1e3 * card_.multiprocessors);
+  return {};
+}
+
 Status CudaDevice::event_create(std::unique_ptr<Event>* out) {
   L3V_PASS(make_current(device_));
   auto event = std::make_unique<CudaEvent>();

@@ -102,6 +102,8 @@ class CudaDevice final : public Device {
   Status replay(Graph* graph, int32_t steps, char* in, const void* host_in, int64_t in_bytes, const char* out,
                 void* host_out, int64_t out_bytes, int32_t* done) override;
 
+  Status measure_peak(int32_t kind, int32_t dtype, int64_t bytes, double seconds, double* per_second,
+                      double* per_cycle) override;
   Status event_create(std::unique_ptr<Event>* out) override;
   Status event_record(Event* event) override;
   Status event_elapsed(Event* start, Event* end, double* seconds) override;

@@ -34,6 +34,11 @@ void penalize_cuda(const PenalizeArgs& a, const Queue& q);
 void sample_cuda(const SampleArgs& a, const Queue& q);
 void log_prob_cuda(const LogProbArgs& a, const Queue& q);
 
+// The loops of l3v_measure_peak: so many rounds. They return the operations, or bytes read, of all of it.
+// bytes is at least 16; sink is 4 bytes that nothing is written to.
+double peak_products_cuda(int32_t dtype, int64_t rounds, char* sink, const Queue& q);
+double peak_read_cuda(const char* data, int64_t bytes, int64_t rounds, char* sink, const Queue& q);
+
 constexpr int32_t kMaxHeadDim = 256;
 constexpr int32_t kMaxTopk = 256;
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -192,12 +193,27 @@ func TestParallelDevices(t *testing.T) {
 }
 
 func TestMeasurePeak(t *testing.T) {
-	each(t, func(t *testing.T, d *device) {
-		perSecond, _, err := d.MeasurePeak(binding.PeakRead, 0, 1<<20, 10_000_000)
+	const about = 10 * time.Millisecond
+	eachForm(t, func(t *testing.T, d *device) {
+		perSecond, _, err := d.MeasurePeak(binding.PeakRead, 0, 1<<20, about)
 		if errors.Is(err, binding.ErrUnsupported) {
 			t.Skip("no such loop in this set")
 		}
 		require.NoError(t, err)
 		require.Positive(t, perSecond)
+		before, err := d.Counters()
+		require.NoError(t, err)
+		for _, c := range []ops.DType{ops.F32, ops.BF16, ops.F16} {
+			if d.Capabilities().Name != "cuda" || !d.Capabilities().Computes(c) {
+				continue
+			}
+			perSecond, perCycle, err := d.MeasurePeak(binding.PeakCompute, c, 0, about)
+			require.NoError(t, err, c)
+			require.Positive(t, perSecond, c)
+			require.Positive(t, perCycle, c)
+		}
+		after, err := d.Counters()
+		require.NoError(t, err)
+		require.Equal(t, before.Bytes, after.Bytes)
 	})
 }

@@ -178,6 +178,16 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
   *found = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;
 }
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  EMU_CALL("cudaDeviceGetAttribute");
+  if (device != 0) return result(cudaErrorInvalidDevice);
+  switch (attribute) {
+    case cudaDevAttrClockRate: *value = 1000000; break;  // kHz
+    case cudaDevAttrMultiProcessorCount: *value = r.multiprocessors; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (r.major >= 9 ? 227 : 163) << 10; break;
+  }
+  return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int device) {
   EMU_CALL("cudaSetDevice");
   return device == 0 ? cudaSuccess : result(cudaErrorInvalidDevice);
