@@ -3,6 +3,7 @@ package csrc
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -48,7 +49,9 @@ type line struct {
 	why                                       string
 }
 
-func (l line) String() string { return fmt.Sprintf("sass.txt line %d (%s on %s)", l.number, l.kernel, l.arch) }
+func (l line) String() string {
+	return fmt.Sprintf("sass.txt line %d (%s on %s)", l.number, l.kernel, l.arch)
+}
 
 func (l line) covers(k kernel) bool {
 	if l.arch != "*" && l.arch != k.arch.name {
@@ -143,16 +146,14 @@ func reader(t *testing.T, args ...string) string {
 	t.Helper()
 	private, err := filepath.Abs("../build/nvcc/nvidia/cu13/bin")
 	require.NoError(t, err)
-	cmd := exec.Command("cuobjdump", args...)
-	if _, err := exec.LookPath("cuobjdump"); err != nil {
-		cmd = exec.Command(filepath.Join(private, "cuobjdump"), args...)
-		cmd.Env = append(os.Environ(), "PATH="+private+":"+os.Getenv("PATH")) // of nvdisasm
-	}
+	// cuobjdump finds nvdisasm on the path.
+	cmd := exec.Command("sh", append([]string{"-c", `exec cuobjdump "$@"`, "sh"}, args...)...)
+	cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{os.Getenv("PATH"), "/usr/local/cuda/bin", private}, ":"))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	if cmd.Err != nil || os.IsNotExist(err) {
-		need.Missing(t, "nvcc", "tools/fetch-nvcc.sh brings cuobjdump and nvdisasm: "+err.Error())
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 127 {
+		need.Missing(t, "nvcc", "tools/fetch-nvcc.sh brings cuobjdump and nvdisasm")
 	}
 	require.NoError(t, err, "cuobjdump %s: %s", strings.Join(args, " "), &stderr)
 	return string(out)

@@ -6,6 +6,7 @@
 #   cc             a C compiler, for the fake library of the binding's tests
 #   race           the race detector (needs cgo)
 #   sanitize       the op suite on a library built with address and undefined-behaviour sanitizers
+#   nvcc           the CUDA library builds, and is what csrc/cuda/sass.txt says (make cuda)
 #   emulator       the CUDA kernels' op suite on the emulator
 #   llama3-vocab   the Llama 3 vocabulary (tools/fetch-llama3-vocab.sh)
 #   smollm2        SmolLM2-135M, a real model of 98 MB (tools/fetch-smollm2.sh)
@@ -23,8 +24,9 @@ missing() { # what, why
   printf 'skipped: %s\n' "$2"
 }
 
-# The Rust tokenizer has a step of its own; elsewhere its tests skip.
-plain=$(printf %s "${L3V_REQUIRE:-}" | tr , '\n' | grep -vx -e rust -e emulator | paste -sd, - || true)
+# The Rust tokenizer and the emulator have steps of their own; elsewhere their tests skip. The CUDA
+# library lies beside the CPU's, and only where that one is used.
+plain=$(printf %s "${L3V_REQUIRE:-}" | tr , '\n' | grep -vx -e rust -e emulator -e nvcc | paste -sd, - || true)
 
 command -v go >/dev/null || { echo "make test needs Go 1.26 or newer (https://go.dev/dl)" >&2; exit 1; }
 
@@ -45,8 +47,18 @@ else
   missing cpu "cmake or a C++ compiler is not installed"
 fi
 
+step CUDA library
+nvcc=
+if [ -n "${LLAMA3V_LIB_DIR:-}" ] && [ "$(uname -s)" = Linux ] &&
+  { [ -n "${NVCC:-}" ] || command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -x build/nvcc/nvidia/cu13/bin/nvcc ]; }; then
+  make cuda
+  if required nvcc; then nvcc=,nvcc; fi # the tests that follow find it anyway, and then must
+else
+  missing nvcc "there is no nvcc; tools/fetch-nvcc.sh installs one (300 MB)"
+fi
+
 step unit, conformance and golden tests, without cgo
-L3V_REQUIRE=$plain CGO_ENABLED=0 go test ./...
+L3V_REQUIRE=$plain$nvcc CGO_ENABLED=0 go test ./...
 
 if [ -n "${LLAMA3V_LIB_DIR:-}" ]; then
   step examples
