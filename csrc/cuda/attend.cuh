@@ -50,8 +50,9 @@ __device__ float dot(const float* q, const T* key, int32_t head_dim, bool aligne
   int32_t d = 0;
   if (aligned) {
     for (; d + kTogether <= head_dim; d += kTogether) {
+      const Bytes16 bytes = *reinterpret_cast<const Bytes16*>(key + d);
       T part[kTogether];
-      *reinterpret_cast<Bytes16*>(part) = *reinterpret_cast<const Bytes16*>(key + d);
+      memcpy(part, &bytes, sizeof part);
 #pragma unroll
       for (int32_t i = 0; i < kTogether; i++) sum = fmaf(q[d + i], widen(part[i]), sum);
     }

@@ -109,14 +109,26 @@ __device__ void load_rows(unsigned char (*to)[FlashHead<D>::kRowBytes], int rows
 template <int D, int kThreadsAll, class Source>
 __device__ void load_keys(const Source& source, const FlashTile& tile, int64_t head, int64_t first, int64_t end,
                           FlashStage<D>& stage, uint32_t* seen) {
-  constexpr int kPieces = FlashHead<D>::kPieces;
-  for (int i = static_cast<int>(threadIdx.x); i < kFlashKeys * kPieces; i += kThreadsAll) {
-    const int key = i / kPieces, piece = i % kPieces;
-    const int64_t row = first + key < end ? source.row_of(tile, first + key) : -1;
-    const bool valid = row >= 0 && piece < D / 8;
-    const int64_t at = valid ? head * D + piece * 8 : 0;
-    cp_async_16(stage.k[key] + piece * 16, row_of<const Bfloat16>(source.k, valid ? row : 0) + at, valid);
-    if (piece < D / 8) cp_async_16(stage.v[key] + piece * 16, row_of<const Bfloat16>(source.v, valid ? row : 0) + at, valid);
+  constexpr int kPieces = FlashHead<D>::kPieces, kAll = kFlashKeys * kPieces, kEach = (kAll + kThreadsAll - 1) / kThreadsAll;
+  // Four places first: of paged keys each is a read, and they are under way together.
+  constexpr int kPlaces = 4;
+#pragma unroll
+  for (int group = 0; group < kEach; group += kPlaces) {
+    int64_t rows[kPlaces];
+#pragma unroll
+    for (int n = 0; n < kPlaces; n++) {
+      const int64_t key = first + (static_cast<int>(threadIdx.x) + (group + n) * kThreadsAll) / kPieces;
+      rows[n] = group + n < kEach && key < end ? source.row_of(tile, key) : -1;
+    }
+#pragma unroll
+    for (int n = 0; n < kPlaces; n++) {
+      const int i = static_cast<int>(threadIdx.x) + (group + n) * kThreadsAll, key = i / kPieces, piece = i % kPieces;
+      if (i >= kAll) break;
+      const bool valid = rows[n] >= 0 && piece < D / 8;
+      const int64_t row = valid ? rows[n] : 0, at = valid ? head * D + piece * 8 : 0;
+      cp_async_16(stage.k[key] + piece * 16, row_of<const Bfloat16>(source.k, row) + at, valid);
+      if (piece < D / 8) cp_async_16(stage.v[key] + piece * 16, row_of<const Bfloat16>(source.v, row) + at, valid);
+    }
   }
   if (threadIdx.x < kFlashKeys) {
     const int64_t key = first + threadIdx.x;

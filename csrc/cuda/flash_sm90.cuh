@@ -12,16 +12,15 @@
 // are those of one head) and P V, N = 72, 8.
 //
 // The copies of paged keys are a page each, of at least 8 positions, so that each begins where the
-// swizzle does; with a copy a page of 16, a step is 32 copies at heads of up to 128, which one thread
-// issues. In the last step of a sequence, and under a mask, the warp that brings keys waits for them
+// swizzle does; in pages of 16, eight lanes each bring a page of a step. In the last step of a sequence, and under a mask, the warp that brings keys waits for them
 // itself and puts zeros into the rows that count for nobody, since 0 x NaN would reach the sums.
 //
 // Sums are in another order than on flash_sm80's mma, and keys are not cut into chunks: batch-invariant
 // contexts, in which a row decoded has the bits of the same row of a prompt, take flash_sm80. That costs
 // them what mma.sync falls behind WGMMA, about half of the card's rate.
 //
-// Grid: tiles x heads of k; 3 warpgroups, one block a multiprocessor. Registers: 240 of a thread that
-// computes, 24 of one that copies. Shared: 160 KiB (144 KiB at heads of 64). Bound by the tensor
+// Grid: tiles x heads of k; 3 warpgroups, one block a multiprocessor. Registers: 232 of a thread that
+// computes, 40 of one that copies. Shared: 160 KiB (144 KiB at heads of 64). Bound by the tensor
 // cores, then by exp2: at heads of 72, 128 x 128 of them take 1,024 cycles a step beside 1,216 of
 // products. Not yet run on hardware.
 #ifndef L3V_CUDA_FLASH_SM90_CUH
@@ -36,6 +35,7 @@ constexpr int kWideRows = 128, kWideKeys = 128, kPanel = 64;  // columns of a pa
 constexpr int kWideTiles = kWideKeys / 8;
 constexpr int kWideThreads = 3 * 128;
 constexpr int kLeastTogether = 8;  // rows of a copy
+static_assert(kWideKeys / kLeastTogether <= 32, "a lane has one copy");
 static_assert(kWideKeys % kTogether == 0, "a step is whole copies");
 
 template <int D>
@@ -81,31 +81,24 @@ __device__ void bring(const Source& source, int32_t together, const WideMaps& ma
     const int64_t left = tile.keys - first;
     const int copies = whole ? kWideKeys / together : static_cast<int>((left < kWideKeys ? left + together - 1 : kWideKeys) / together);
     const uint32_t bytes = static_cast<uint32_t>(copies * together * kPanels * 2 * kPanel);
+    // A lane issues one copy of each panel, so that the reads of a page table are under way together, and
+    // that before there is room.
+    const int row = lane < copies ? static_cast<int>(source.first_row(tile, first + lane * together)) : 0;
     const auto load = [&](const TensorMap* map, typename WideShared<D>::Panels& to, Barrier* full) {
-      for (int c = 0; c < copies; c++) {
-        const int row = static_cast<int>(source.first_row(tile, first + c * together));
-        for (int panel = 0; panel < kPanels; panel++) tma_load_3d(to[panel][c * together], map, panel * kPanel, head, row, full);
-      }
+      for (int panel = 0; panel < kPanels && lane < copies; panel++)
+        tma_load_3d(to[panel][lane * together], map, panel * kPanel, head, row, full);
     };
     mbarrier_wait(&shared.k_empty[stage], parity ^ 1);
-    if (whole) {
-      if (lane == 0) {
-        mbarrier_arrive_expect(&shared.k_full[stage], bytes);
-        load(&maps.k, shared.k[stage], &shared.k_full[stage]);
-      }
-      mbarrier_wait(&shared.v_empty[stage], parity ^ 1);
-      if (lane == 0) {
-        mbarrier_arrive_expect(&shared.v_full[stage], bytes);
-        load(&maps.v, shared.v[stage], &shared.v_full[stage]);
-      }
-      continue;
-    }
+    Barrier* const k_full = whole ? &shared.k_full[stage] : &shared.here;
+    if (lane == 0) mbarrier_arrive_expect(k_full, whole ? bytes : 2 * bytes);
+    __syncwarp();
+    load(&maps.k, shared.k[stage], k_full);
     mbarrier_wait(&shared.v_empty[stage], parity ^ 1);
-    if (lane == 0) {
-      mbarrier_arrive_expect(&shared.here, 2 * bytes);
-      load(&maps.k, shared.k[stage], &shared.here);
-      load(&maps.v, shared.v[stage], &shared.here);
-    }
+    Barrier* const v_full = whole ? &shared.v_full[stage] : &shared.here;
+    if (lane == 0 && whole) mbarrier_arrive_expect(v_full, bytes);
+    __syncwarp();
+    load(&maps.v, shared.v[stage], v_full);
+    if (whole) continue;
     mbarrier_wait(&shared.here, waits++ % 2);
     for (int word = 0; word < kWideKeys / 32; word++) {
       const int key = word * 32 + lane;
@@ -226,6 +219,7 @@ __device__ void attend_wide(const Source& source, const FlashTile& tile, int fir
 template <int D, class Source>
 __global__ void __launch_bounds__(kWideThreads, 1)
     flash_sm90_kernel(Source source, int32_t together, const __grid_constant__ WideMaps maps, unsigned long long* faults) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDACC__)
   L3V_SHARED(WideShared<D>, shared);
   source.find(blockIdx.x, kWideRows / source.group, faults, &shared.tile);
   // Rows of q behind the last whole group are never brought.
@@ -248,12 +242,13 @@ __global__ void __launch_bounds__(kWideThreads, 1)
   __syncthreads();
   const FlashTile tile = shared.tile;
   if (threadIdx.x < 128) {
-    setmaxnreg_dec<24>();
+    setmaxnreg_dec<40>();
     if (threadIdx.x < 32) bring<D>(source, together, maps, tile, shared);
   } else {
-    setmaxnreg_inc<240>();
+    setmaxnreg_inc<232>();
     attend_wide<D>(source, tile, static_cast<int>(threadIdx.x / 128 - 1) * 64, shared);
   }
+#endif
 }
 
 // Whether copies of a page begin where the swizzle does.

@@ -22,13 +22,13 @@ struct PagedKeys {
 // Warp: the sequence of a row and how many keys the row sees, into s.
 __device__ void find_row(const PagedAttentionArgs& a, int64_t row, unsigned long long* faults, AttendShared& s) {
   const Owner owner = owner_of(a.q_offsets, a.sequences, a.rows, row);
+  PagedSequence seq;
+  // The row of an idle or broken sequence sees nothing, and becomes zeros.
+  const bool sees = owner.sequence >= 0 && paged_sequence(a, owner.sequence, true, faults, &seq);
   if (threadIdx.x != 0) return;
   if (owner.sound < a.sequences) note_fault(faults + kFaultOffsets, owner.sound, *a.q_offsets.i32(owner.sound + 1));
   s.sequence = owner.sequence;
-  s.keys = 0;
-  PagedSequence seq;
-  // The row of an idle or broken sequence sees nothing, and becomes zeros.
-  if (s.sequence >= 0 && paged_sequence(a, s.sequence, true, faults, &seq)) s.keys = seq.first + row - seq.begin + 1;
+  s.keys = sees ? seq.first + row - seq.begin + 1 : 0;
 }
 
 template <class T>

@@ -8,11 +8,10 @@
 namespace l3v::cuda {
 
 // Warp. The cache row of a row of the step, -1 when it goes nowhere; notes why where that is a fault.
-// Lane 0 knows.
 __device__ inline int64_t place_of(const CacheAppendArgs& a, int64_t row, unsigned long long* faults) {
   const Owner owner = owner_of(a.q_offsets, a.sequences, a.rows, row);
-  if (threadIdx.x % 32 != 0) return -1;
-  if (owner.sound < a.sequences) note_fault(faults + kFaultOffsets, owner.sound, *a.q_offsets.i32(owner.sound + 1));
+  if (owner.sound < a.sequences && threadIdx.x % 32 == 0)
+    note_fault(faults + kFaultOffsets, owner.sound, *a.q_offsets.i32(owner.sound + 1));
   PagedSequence seq;
   if (owner.sequence < 0 || !paged_sequence(a, owner.sequence, false, faults, &seq)) return -1;
   return cache_row(a, owner.sequence, seq.first + row - seq.begin);

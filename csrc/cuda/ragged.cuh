@@ -121,16 +121,20 @@ __device__ inline int32_t page_of(unsigned long long bad) {
   return static_cast<int32_t>(static_cast<uint32_t>(bad) ^ 0x80000000u);
 }
 
-// Reads sequence s. False: no row of it may be worked on, as it is idle or broken (then the fault is
-// noted). The pages of all its positions are checked, or those of this step alone.
+// Warp. Reads sequence s. False: no row of it may be worked on, as it is idle or broken (then the fault
+// is noted). The pages of all its positions are checked, or those of this step alone.
 template <class Args>
 __device__ bool paged_sequence(const Args& a, int64_t s, bool all_pages, unsigned long long* faults, PagedSequence* out) {
   *out = sequence_at(a, s);
   if (!in_table(a, s, *out, faults)) return false;
-  for (int64_t p = all_pages ? 0 : out->first / a.page_size; p <= (out->length - 1) / a.page_size; p++) {
-    const int32_t page = a.page_table.i32(s)[p];
-    if (page >= 0 && page < a.pages) continue;
-    note_fault(faults + kFaultPage, s, page);
+  const int64_t last = (out->length - 1) / a.page_size;
+  for (int64_t p = all_pages ? 0 : out->first / a.page_size; p <= last; p += 32) {
+    const int64_t mine = p + threadIdx.x % 32;
+    const int32_t page = mine <= last ? a.page_table.i32(s)[mine] : 0;
+    const int bad = __ffs(static_cast<int>(__ballot_sync(~0u, page < 0 || page >= a.pages)));
+    if (bad == 0) continue;
+    const int32_t first_bad = __shfl_sync(~0u, page, bad - 1);
+    if (threadIdx.x % 32 == 0) note_fault(faults + kFaultPage, s, first_bad);
     return false;
   }
   return true;

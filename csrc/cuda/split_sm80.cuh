@@ -175,6 +175,7 @@ __global__ void __launch_bounds__(128) paged_combine_kernel(PagedCausal source, 
     const int64_t chunks = tile.keys == 0 ? 0 : chunks_of(tile.keys, kFlashChunk);
     RowSoftmax all;
     float acc = 0;
+#pragma unroll 4
     for (int64_t c = 0; c < chunks; c++, part += D + 2) {
       const Fold f = fold(&all, {part[D], part[D + 1]}, source.scale);
       acc = acc * f.keep + part[threadIdx.x] * f.add;

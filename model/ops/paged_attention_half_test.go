@@ -79,14 +79,17 @@ func (x *halfText) step(sequences []*sequence, take ...int) {
 	}
 }
 
-// fill appends positions of which no row is computed.
+// fill puts positions that no row is computed of into the cache, all at once.
 func (x *halfText) fill(s *sequence, positions int) {
 	x.d.t.Helper()
-	for s.done < positions {
-		n := min(512, positions-s.done)
-		x.append(step{[]*sequence{s}, []int{n}})
-		s.done += n
+	k, v := slices.Repeat([]float32{framing}, x.pages*x.pageSize*x.cols), slices.Repeat([]float32{framing}, x.pages*x.pageSize*x.cols)
+	for ; s.done < positions; s.done++ {
+		at := reference.CacheRow(s.pages, x.pageSize, s.done) * x.cols
+		copy(k[at:], rowsOf(s.k, x.cols, s.done, 1))
+		copy(v[at:], rowsOf(s.v, x.cols, s.done, 1))
 	}
+	require.NoError(x.d.t, x.k.WriteBytes(0, reference.Encode(k, ops.BF16)))
+	require.NoError(x.d.t, x.v.WriteBytes(0, reference.Encode(v, ops.BF16)))
 }
 
 // near requires the rows of a sequence that were computed, its last, to be those of the reference.
@@ -129,6 +132,9 @@ func TestPagedAttentionHalf(t *testing.T) {
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				d := d.at(t)
+				if d.kernels == "plain" && c.positions > 100 {
+					t.Skip("a large shape for a block a row")
+				}
 				x := newHalfText(d, pagesFor(c.positions, c.pageSize), c.pageSize, c.h)
 				s := x.sequence(1, c.positions)
 				set, split := d.kernels, c.positions <= 8
@@ -170,7 +176,8 @@ func TestPagedAttentionHalfMixed(t *testing.T) {
 		x := newHalfText(d, 64, 16, layout(4, 1, 64))
 		a, b, c, e := x.sequence(1, 200), x.sequence(11, 150), x.sequence(21, 60), x.sequence(31, 5)
 		x.fill(a, 199)
-		x.fill(b, 100)
+		x.append(step{[]*sequence{b}, []int{100}})
+		b.done = 100
 		d.launches(pagedKernels(d.kernels, true, true), func() { x.step([]*sequence{a, b, nil, c, e}, 1, 50, 2, 60, 1) })
 		for _, s := range []*sequence{a, b, c, e} {
 			x.near(s)
@@ -185,13 +192,16 @@ func TestPagedAttentionHalfMixed(t *testing.T) {
 func TestPagedAttentionHalfChunks(t *testing.T) {
 	const positions = 300
 	cuts := map[string][]int{
-		"decoded behind a prompt": append([]int{280}, slices.Repeat([]int{1}, 20)...),
+		"decoded behind a prompt": append([]int{292}, slices.Repeat([]int{1}, 8)...),
 		"in pieces":               {1, 63, 64, 7, 2, 100, 8, 55},
 		"one, then all":           {1, 299},
 	}
 	eachFormTarget(t, func(t *testing.T, g target) {
 		if !g.library.Capabilities().ActivationTypes.Has(ops.BF16) {
 			t.Skip("the library has no activations of bf16")
+		}
+		if g.kernels == "plain" {
+			t.Skip("the tests of float32 hold it to this")
 		}
 		for _, h := range []reference.Heads{layout(4, 1, 64), layout(1, 1, 72)} {
 			run := func(t *testing.T, pageSize int, cut []int) []float32 {

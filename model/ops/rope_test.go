@@ -140,3 +140,35 @@ func TestRoPEErrors(t *testing.T) {
 		})
 	})
 }
+
+// TestRoPEHalf: x of bfloat16, and its keys in a cache of bfloat16 at once: the rotated values, rounded
+// to nearest, of the plain reference.
+func TestRoPEHalf(t *testing.T) {
+	const rows, heads, headDim, pageSize = 5, 3, 18, 4
+	const q, all = (heads - 1) * headDim, heads * headDim
+	eachHalf(t, func(t *testing.T, d *device) {
+		x, v := reference.Round(reference.Uniform(1, rows*all), ops.BF16), reference.Round(reference.Uniform(2, rows*headDim), ops.BF16)
+		f := frequencies(headDim)
+		y := d.half(ops.BF16, x, rows, all)
+		nan := make([]float32, 2*pageSize*headDim)
+		kCache, vCache := d.half(ops.BF16, nan, 2*pageSize, headDim), d.half(ops.BF16, nan, 2*pageSize, headDim)
+		p := ops.Paged{PageSize: pageSize, PageTable: d.ints(1, 0).Reshape(1, 2), Lengths: d.ints(rows), QOffsets: d.ints(0, rows)}
+		values, turns, at := d.half(ops.BF16, v, rows, headDim), d.floats(f, 1, headDim/2), d.ints(positions(rows)...)
+		d.run(func(s *ops.Stream) {
+			s.RoPE(y.Tensor, at, turns, headDim)
+			s.CacheAppend(kCache.Tensor, vCache.Tensor, y.ColRange(q, headDim), values.Tensor, p)
+		})
+		y.intact()
+		got := d.read(y.Tensor)
+		nearHalf(t, reference.RoPE(x, positions(rows), f, all, headDim), got)
+		same(t, x[:all], got[:all], "position 0 turns nothing")
+		keys, stored := d.read(kCache.Tensor), d.read(vCache.Tensor)
+		for i := range rows {
+			row := []int{4, 5, 6, 7, 0}[i]
+			same(t, got[i*all+q:][:headDim], rowsOf(keys, headDim, row, 1), "key %d", i)
+			same(t, rowsOf(v, headDim, i, 1), rowsOf(stored, headDim, row, 1), "value %d", i)
+		}
+		kCache.intact()
+		vCache.intact()
+	})
+}
