@@ -22,7 +22,8 @@
   type& name = *reinterpret_cast<type*>(l3v_shared_bytes)
 #else
 #define L3V_LAUNCH(kernel, grid, threads, shared, stream, ...) \
-  ::emu::cuda::launch(#kernel, (grid), (threads), (shared), (stream), [=] { (kernel)(__VA_ARGS__); })
+  ::emu::cuda::launch(reinterpret_cast<const void*>(kernel), #kernel, (grid), (threads), (shared), (stream), \
+                      [=] { (kernel)(__VA_ARGS__); })
 #define L3V_SHARED(type, name) type& name = *reinterpret_cast<type*>(::emu::shared_memory())
 #endif
 

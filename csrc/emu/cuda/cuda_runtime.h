@@ -229,7 +229,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 
 namespace emu::cuda {
 // kernel<<<grid, block, shared, stream>>>(...), its arguments bound in body.
-void launch(const char* kernel, Dim3 grid, Dim3 block, size_t shared, cudaStream_t s, std::function<void()> body);
+void launch(const void* kernel, const char* name, Dim3 grid, Dim3 block, size_t shared, cudaStream_t s,
+            std::function<void()> body);
 }  // namespace emu::cuda
 
 #endif

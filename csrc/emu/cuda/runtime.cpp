@@ -3,6 +3,7 @@
 // early, shows.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <deque>
@@ -38,6 +39,7 @@ namespace {
 
 constexpr int kVersion = 13000;
 constexpr size_t kMemory = size_t{8} << 30;
+constexpr size_t kUnasked = 48 << 10;  // of shared memory
 
 struct Runtime {
   std::recursive_mutex lock;
@@ -45,8 +47,10 @@ struct Runtime {
   cudaError_t lost = cudaSuccess;  // a fault of a kernel: the device does nothing more
   cudaError_t last = cudaSuccess;
   std::string lost_text;
+  std::map<const void*, size_t> shared;  // what kernels may ask for, beyond kUnasked
   size_t objects = 0;
   int major = 9, multiprocessors = 6;  // few, so that grids of a small test are more than one wave
+  int shared_bytes() const { return (major >= 9 ? 227 : 163) << 10; }  // the most that a block may have
   std::map<std::string, std::pair<int, cudaError_t>> faults;  // calls until it fails, and with what
   int64_t calls = 0;                                          // that could have failed
 };
@@ -107,16 +111,17 @@ cudaError_t drain(Stream* s) {
 
 }  // namespace
 
-void launch(const char* kernel, Dim3 grid, Dim3 block, size_t shared, Stream* s, std::function<void()> body) {
+void launch(const void* kernel, const char* name, Dim3 grid, Dim3 block, size_t shared, Stream* s,
+            std::function<void()> body) {
   Guard guard(r.lock);
   cudaError_t e;
   if (r.lost != cudaSuccess || injected("launch", &e)) return;
   if (block.count() > kMaxThreads || block.count() == 0 || grid.count() == 0 || grid.y > 65535 || grid.z > 65535 ||
-      shared > kMaxShared) {
+      shared > std::max(kUnasked, r.shared[kernel])) {
     r.last = cudaErrorInvalidValue;
     return;
   }
-  put(s, [=] { emu::run({kernel, grid, block, shared, body}); });
+  put(s, [=] { emu::run({name, grid, block, shared, body}); });
 }
 
 void shuffle(Lane* const lanes[kLanes], const void* argument) {
@@ -167,7 +172,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   EMU_CALL("cudaGetDeviceProperties");
   if (device != 0) return result(cudaErrorInvalidDevice);
-  *p = {"emulator", kMemory, r.major, 0, r.multiprocessors, size_t{r.major >= 9 ? 227u : 163u} << 10};
+  *p = {"emulator", kMemory, r.major, 0, r.multiprocessors, static_cast<size_t>(r.shared_bytes())};
   return cudaSuccess;
 }
 cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned version, unsigned long long,
@@ -408,9 +413,11 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   });
   return cudaSuccess;
 }
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int value) {
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
   EMU_CALL("cudaFuncSetAttribute");
-  return result(value < 0 || value > static_cast<int>(emu::kMaxShared) ? cudaErrorInvalidValue : cudaSuccess);
+  if (value < 0 || value > r.shared_bytes()) return result(cudaErrorInvalidValue);
+  r.shared[kernel] = static_cast<size_t>(value);
+  return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   EMU_CALL("cudaEventSynchronize");

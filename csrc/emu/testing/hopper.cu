@@ -447,6 +447,7 @@ void gemm_case() {
   check(make_tensor_map_2d(&map_a, a.data(), CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, m, k, k * 2, kM, kK, Swizzle::k128));
   check(make_tensor_map_2d(&map_b, b.data(), CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, n, k, k * 2, kN, kK, Swizzle::k128));
   check(make_tensor_map_2d(&map_c, c.data(), CU_TENSOR_MAP_DATA_TYPE_FLOAT32, m, n, n * 4, 64, 32, Swizzle::k128));
+  check(allow_shared(gemm_kernel<kHow>, sizeof(Pipe)));
   L3V_LAUNCH(gemm_kernel<kHow>, dim3(4), dim3(384), sizeof(Pipe), stream(), map_a, map_b, map_c, m, n, k);
   const std::vector<float> got = c.read();
   for (size_t r = 0; r < m; r++)
