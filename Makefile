@@ -4,7 +4,7 @@ GENERATOR := $(if $(shell command -v ninja),-G Ninja)
 EXT := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help run lib emu test bench vocab smollm2 tokenizers clean
+.PHONY: help run lib cuda emu test hardware test-cuda bench-cuda bench vocab smollm2 tokenizers clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,19 @@ emu: ## builds the CPU library, and the CUDA one to run on the CPU, into build/e
 	cmake --build build/emu -j $(JOBS)
 	ln -f build/emu/lib/libllama3v-*.$(EXT) build/emu
 	@echo 'compare them: LLAMA3V_LIB_DIR=build/emu go run ./cmd/llama3v parity testdata/demo --backends cpu,cuda'
+
+hardware: ## builds what test-cuda and bench-cuda run: a machine with a card needs no Go, only this checkout
+	@if command -v go >/dev/null; then set -e; mkdir -p build/hardware; \
+	  for p in .:llama3v model/ops:ops model/siglip:siglip model/llama:llama model/vlm:vlm; do \
+	    CGO_ENABLED=0 go test -c -o build/hardware/$${p#*:}.test ./$${p%:*}; done; \
+	  CGO_ENABLED=0 go build -o build/hardware/ ./cmd/llama3v ./tools/hardware; \
+	elif [ ! -x build/hardware/hardware ]; then echo "there is no Go here, and build/hardware has not been built elsewhere (make hardware)" >&2; exit 1; fi
+
+test-cuda: hardware ## runs all tests on this machine's card and records them in docs/hardware
+	build/hardware/hardware test
+
+bench-cuda: hardware ## measures ops and models on this machine's card and records them in docs/hardware
+	build/hardware/hardware bench
 
 bench: lib ## measures every op beside the bound of this machine
 	go run ./cmd/llama3v bench ops
