@@ -49,6 +49,7 @@ __device__ float dot(const float* q, const T* key, int32_t head_dim, bool aligne
   float sum = 0;
   int32_t d = 0;
   if (aligned) {
+#pragma unroll 4
     for (; d + kTogether <= head_dim; d += kTogether) {
       const Bytes16 bytes = *reinterpret_cast<const Bytes16*>(key + d);
       T part[kTogether];
@@ -93,6 +94,7 @@ __device__ Attended attend(const Query<T>& query, const Keys& keys, int64_t begi
     if (static_cast<int32_t>(threadIdx.x) < query.head_dim) {
       a.acc *= shrink;
       const int64_t here = end - first < kThreads ? end - first : kThreads;
+#pragma unroll 4
       for (int64_t j = 0; j < here; j++)
         if (s.rows[j] >= 0)
           a.acc += static_cast<double>(s.p[j]) * widen(row_of<const T>(query.v, s.rows[j])[query.column + threadIdx.x]);

@@ -13,7 +13,7 @@ struct Shared {
 };
 
 template <class From, class To>
-__global__ void __launch_bounds__(kThreads) cache_append_kernel(CacheAppendArgs a, bool aligned, unsigned long long* faults) {
+__global__ void __launch_bounds__(kThreads, 4) cache_append_kernel(CacheAppendArgs a, bool aligned, unsigned long long* faults) {
   L3V_SHARED(Shared, s);
   for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
     if (threadIdx.x < 32) {

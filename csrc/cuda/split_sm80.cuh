@@ -10,7 +10,7 @@
 // heads of a group, share the keys that are read. Each warp computes all scores, and its quarter of
 // the columns of P V: the sequential steps are as short as they can be, and no warp waits for
 // another's part. Shared: two stages of k and v and 16 rows of q, 72 KiB at heads of 128, three blocks
-// a multiprocessor. Bound by memory: 2 head_dim reads of 2 bytes a key and head of k; partial results
+// a multiprocessor of an H100 and two of an A100. Bound by memory: 2 head_dim reads of 2 bytes a key and head of k; partial results
 // are 2 % of that at groups of 4 and chunks of 128 keys.
 //
 // paged_combine_kernel. Grid: rows x heads; a thread has a column. It also looks for faults of the
