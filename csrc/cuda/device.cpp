@@ -417,13 +417,17 @@ Status CudaDevice::event_elapsed(Event* start, Event* end, double* seconds) {
 }
 
 // Each op with the kinds of fault it can find, in the order of its kernels' words.
-Status CudaDevice::linear(const LinearArgs& a) { return queue(L3V_STRUCT_LINEAR, linear_cuda, a); }
+Status CudaDevice::linear(const LinearArgs& a) {
+  return queue(L3V_STRUCT_LINEAR, linear_cuda, a, {}, linear_scratch(a, card_));
+}
 Status CudaDevice::embedding(const EmbeddingArgs& a) {
   return queue(L3V_STRUCT_EMBEDDING, embedding_cuda, a, {L3V_FAULT_TOKEN_ID});
 }
 Status CudaDevice::layer_norm(const LayerNormArgs& a) { return queue(L3V_STRUCT_LAYER_NORM, layer_norm_cuda, a); }
 Status CudaDevice::rms_norm(const RmsNormArgs& a) { return queue(L3V_STRUCT_RMS_NORM, rms_norm_cuda, a); }
-Status CudaDevice::patch_embed(const PatchEmbedArgs& a) { return queue(L3V_STRUCT_PATCH_EMBED, patch_embed_cuda, a); }
+Status CudaDevice::patch_embed(const PatchEmbedArgs& a) {
+  return queue(L3V_STRUCT_PATCH_EMBED, patch_embed_cuda, a, {}, patch_embed_scratch(a, card_));
+}
 Status CudaDevice::attention(const AttentionArgs& a) {
   return queue(L3V_STRUCT_ATTENTION, attention_cuda, a, {L3V_FAULT_OFFSETS});
 }
@@ -505,14 +509,14 @@ Status backend_probe(int32_t device, l3v_capabilities* out) {
   const auto types = [](auto... type) { return ((uint64_t{1} << type) | ...); };
   *out = {};
   out->struct_size = sizeof *out;
-  out->flags = L3V_CAP_CAPTURE | L3V_CAP_BATCH_INVARIANT_MODE;
+  out->flags = L3V_CAP_CAPTURE | L3V_CAP_BATCH_INVARIANT_MODE | L3V_CAP_BLOCKS_IN_HALF;
 #if !defined(__CUDACC__) && defined(L3V_EMULATED)
   out->flags |= L3V_CAP_EMULATED;
 #endif
   out->weight_types = types(L3V_F32, L3V_F16, L3V_BF16, L3V_Q4_0, L3V_Q4_1, L3V_Q5_0, L3V_Q5_1, L3V_Q8_0, L3V_Q2_K, L3V_Q3_K,
                             L3V_Q4_K, L3V_Q5_K, L3V_Q6_K, L3V_IQ4_NL, L3V_IQ4_XS);
   out->activation_types = types(L3V_F32);
-  out->compute_types = types(L3V_F32, L3V_BF16);
+  out->compute_types = types(L3V_F32, L3V_BF16, L3V_F16);
   out->memory_total = static_cast<int64_t>(total);
   out->memory_free = static_cast<int64_t>(free);
   out->max_head_dim = kMaxHeadDim;

@@ -7,7 +7,7 @@
 #ifndef L3V_CUDA_MATMUL_CUH
 #define L3V_CUDA_MATMUL_CUH
 
-#include "activation.cuh"
+#include "epilogue.cuh"
 #include "weight.cuh"
 
 namespace l3v::cuda {
@@ -18,11 +18,10 @@ struct MatmulShared {
   float x[kTile][kStep + 1], w[kTile][kStep + 1];
 };
 
-// What stands behind the sums.
-struct Epilogue {
-  Matrix bias, residual, out;
-  int32_t activation;
-};
+// An activation as the products of a compute type see it.
+__device__ inline float rounded(float f, int32_t compute) {
+  return compute == L3V_BF16 ? round_to_bf16(f) : compute == L3V_F16 ? round_to_f16(f) : f;
+}
 
 // X: rows(), and at(row, k).
 template <class X>
@@ -53,11 +52,7 @@ __global__ void __launch_bounds__(kSide* kSide) matmul_kernel(X x, WeightRows w,
     for (int j = 0; j < kEach; j++) {
       const int64_t row = first_row + ty + i * kSide, out = first_out + tx + j * kSide;
       if (row >= x.rows() || out >= w.rows) continue;
-      float y = sum[i][j];
-      if (e.bias) y += e.bias.f32()[out];
-      y = activate(y, e.activation);
-      if (e.residual) y += e.residual.f32(x.residual_row(row))[out];
-      e.out.f32(row)[out] = y;
+      store(e.out, row, out, e.value(sum[i][j], row, out));
     }
   }
 }

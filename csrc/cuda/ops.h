@@ -17,6 +17,8 @@ void patch_embed_cuda(const PatchEmbedArgs& a, const Queue& q);
 void attention_cuda(const AttentionArgs& a, const Queue& q);
 void cache_append_cuda(const CacheAppendArgs& a, const Queue& q);
 void paged_attention_cuda(const PagedAttentionArgs& a, const Queue& q);
+int64_t linear_scratch(const LinearArgs& a, const Card& card);
+int64_t patch_embed_scratch(const PatchEmbedArgs& a, const Card& card);
 int64_t paged_attention_scratch(const PagedAttentionArgs& a, const Card& card);
 void rope_cuda(const RopeArgs& a, const Queue& q);
 // Both at once where the keys that the append stores are columns that the rope turned; faults of the

@@ -1,0 +1,30 @@
+// linear.h: which kernel a product takes.
+#ifndef L3V_CUDA_LINEAR_H
+#define L3V_CUDA_LINEAR_H
+
+#include "../common/blocks.h"
+#include "gemv.h"
+#include "queue.h"
+
+namespace l3v::cuda {
+
+enum class LinearForm {
+  kPlain,  // matmul.cuh: any type, one chain of sums
+  kGemv,   // gemv.cuh: a few rows, bound by reading the weight
+  kSm80,   // gemm_sm80.cuh: tensor cores, factors of 16 bits
+  kSm90,   // gemm_sm90.cuh: the same by WGMMA and TMA
+};
+
+inline LinearForm linear_form(const LinearArgs& a, const Card& card) {
+  if (card.forms == Forms::kPlain) return LinearForm::kPlain;
+  if (takes_gemv(a, card)) return LinearForm::kGemv;
+  // Tensor cores take float32 only cut to 10 bits of mantissa, which is no float32 product.
+  if (a.compute == L3V_F32) return LinearForm::kPlain;
+  // Blocks are widened by the threads that wait for tiles of x; TMA counts rows in 32 bits.
+  if (is_block_type(a.weight->dtype)) return LinearForm::kSm80;
+  if (card.forms == Forms::kSm90 && a.rows <= INT32_MAX && a.weight->rows <= INT32_MAX) return LinearForm::kSm90;
+  return LinearForm::kSm80;
+}
+
+}  // namespace l3v::cuda
+#endif
