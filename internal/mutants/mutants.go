@@ -17,7 +17,7 @@
 //	index   a subscript, or the row that an accessor is asked for, is one larger
 //	other   the other stage or phase
 //	min     for max, and the reverse
-//	lane    a shuffle's lane or offset is one more, or a lane of its mask is wrong
+//	lane    a shuffle's lane or offset is another, or a lane of its mask is wrong
 package mutants
 
 import (
@@ -150,6 +150,7 @@ const header = `#ifndef L3V_MUTANT_H
 
 namespace l3v_mutant {
 __attribute__((const)) bool is(int number);
+void none(int number);
 
 inline bool force(int always, int never, bool v) {
   const bool hold = is(always), drop = is(never);
@@ -160,6 +161,9 @@ T shift(int up, int down, T v) {
   if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
     if (is(up)) return static_cast<T>(v + 1);
     if (down != 0 && is(down)) return static_cast<T>(v - 1);
+  } else {
+    none(up);
+    none(down);
   }
   return v;
 }
@@ -184,14 +188,15 @@ const source = `#include "l3v_mutant.h"
 
 namespace {
 int selected = 0;
-bool asked[%[1]d];
+uint8_t asked[%[1]d];  // 1: by a kernel; 2: a kernel passed by, and there is no such mutant
 }  // namespace
 
 namespace l3v_mutant {
 bool is(int number) {
-  asked[number] = true;
+  asked[number] |= 1;
   return number == selected;
 }
+void none(int number) { asked[number] |= 2; }
 }  // namespace l3v_mutant
 
 #define L3V_MUTANT extern "C" __attribute__((visibility("default")))
@@ -199,11 +204,11 @@ bool is(int number) {
 L3V_MUTANT void l3v_mutant_select(int32_t number) { selected = number; }
 // One more than there are.
 L3V_MUTANT int32_t l3v_mutant_count() { return %[1]d; }
-// Copies whether kernels have asked for each mutant since the last call.
+// Copies what kernels have asked for since the last call.
 L3V_MUTANT void l3v_mutant_asked(uint8_t* out) {
   for (int i = 0; i < %[1]d; i++) {
     out[i] = asked[i];
-    asked[i] = false;
+    asked[i] = 0;
   }
 }
 `

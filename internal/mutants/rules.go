@@ -237,7 +237,7 @@ func (w *writer) loop(begin, end int) {
 	first, second := parts[0], parts[1]
 	w.simple(begin, first)
 	if n := w.top(begin, first, "="); len(n) == 1 && n[0]+1 < first {
-		w.shift(n[0]+1, first, "begin %s", 1)
+		w.shift(n[0]+1, first, "begin %s")
 	}
 	if first+1 < second {
 		w.boolean(first+1, second, false)
@@ -245,7 +245,7 @@ func (w *writer) loop(begin, end int) {
 	w.expression(second+1, end)
 	for _, op := range []string{"+=", "-="} {
 		if n := w.top(second+1, end, op); len(n) == 1 {
-			w.shift(n[0]+1, end, "step %s", 1)
+			w.shift(n[0]+1, end, "step %s")
 		}
 	}
 }
@@ -470,7 +470,7 @@ func (w *writer) boolean(begin, end int, alone bool) {
 }
 
 // shift makes a value one larger.
-func (w *writer) shift(begin, end int, what string, by int) {
+func (w *writer) shift(begin, end int, what string) {
 	n := w.add(begin, what+": +1", w.source(begin, end))
 	w.around(begin, end, fmt.Sprintf("%s::shift(%d, 0, ", space, n), ")")
 }
@@ -517,7 +517,7 @@ func (w *writer) leaf(begin, end int) {
 // index shifts what stands in the brackets at i.
 func (w *writer) index(i int, name string) {
 	w.expression(i+1, w.pair[i])
-	w.shift(i+1, w.pair[i], "index "+name+"%s", 1)
+	w.shift(i+1, w.pair[i], "index "+name+"%s")
 }
 
 // call walks the arguments of the bracket at i, if it is one of a call.
@@ -540,7 +540,9 @@ func (w *writer) call(i int) {
 		if len(commas) > 2 {
 			last = commas[2]
 		}
-		w.shift(commas[1]+1, last, "lane %s", 1)
+		// A sum over lanes 16, 8, 4, 2 and 1 apart is as right with 17 for 16: the lowest bit it is.
+		n := w.add(i-1, "lane %s: another", w.source(commas[1]+1, last))
+		w.around(commas[1]+1, last, fmt.Sprintf("%s::other(%d, ", space, n), ")")
 	}
 }
 

@@ -17,8 +17,8 @@ type testCase struct {
 }
 
 const (
-	wide = 517  // columns: two threads' turns and a rest
-	tall = 2051 // rows: more than the blocks of a kernel that takes a row a block
+	wide = 517 // columns: two threads' turns and a rest
+	tall = 19  // rows: more than twice the blocks of a kernel that takes a row a block
 )
 
 var (
@@ -111,14 +111,15 @@ func cases(caps binding.Capabilities) []testCase {
 			k.stream.CheckFinite(k.floats(x, rows, cols), 1)
 			check(k.stream.Wait())
 			for _, bad := range []float32{nan, inf, -inf} {
-				for _, at := range []int{0, cols / 2, rows*cols - 1} {
+				places := []int{0, min(kThreads, cols-1), rows*cols - 1}
+				for row := range rows {
+					places = append(places, row*cols)
+				}
+				for _, at := range places {
 					broken := slices.Clone(x)
 					broken[at] = bad
 					k.stream.CheckFinite(k.floats(broken, rows, cols), 2)
 					k.fault(binding.FaultNotFinite, int64(at/cols), int64(at%cols))
-				}
-				if rows == tall {
-					break
 				}
 			}
 		})
@@ -170,12 +171,10 @@ func rowCases() []testCase {
 		k.near(reference.Softmax(x, wide, 1), y)
 		k.equal(make([]float32, wide), y.RowRange(0, 1))
 	})
-	add("softmax, large first or last", func(k *kit) {
-		for _, up := range []float32{1, -1} {
+	add("softmax, one far above", func(k *kit) {
+		for _, at := range []int{0, kThreads, wide - 1} {
 			x := make([]float32, wide)
-			for i := range x {
-				x[i] = up * float32(i)
-			}
+			x[at] = 200
 			y := k.out(1, wide)
 			k.stream.Softmax(y, k.floats(x, 1, wide), 1)
 			k.near(reference.Softmax(x, wide, 1), y)
@@ -201,7 +200,7 @@ func rowCases() []testCase {
 		for i := range wide {
 			x[3*wide+i] = -inf
 		}
-		x[3*wide+2], x[3*wide+wide-1] = -5, 7
+		x[3*wide+2], x[3*wide+5] = -5, 7 // and -inf beside it
 		ids, values := k.ints(make([]int32, 4*most), 4, most), k.out(4, most)
 		k.stream.TopK(ids, values, k.floats(x, 4, wide))
 		want := reference.TopK(x, wide, most)
@@ -210,19 +209,28 @@ func rowCases() []testCase {
 		k.stream.TopK(ids, nil, k.floats(x, 4, wide))
 		k.equalInts(want, ids)
 	})
+	add("topk, at the turns of threads", func(k *kit) {
+		for _, at := range []int{0, kThreads, 2 * kThreads} {
+			x := reference.Uniform(1, wide)
+			x[at] = 9
+			ids := k.ints([]int32{0, 0}, 1, 2)
+			k.stream.TopK(ids, nil, k.floats(x, 1, wide))
+			k.equalInts(reference.TopK(x, wide, 2), ids)
+		}
+	})
 	add("topk, refused", func(k *kit) {
 		const most = 3
-		for _, bad := range []int{0, 300, wide - 1, -1} {
+		for _, bad := range []int{0, kThreads, 300, wide - 1, -1} {
 			x := reference.Uniform(1, 3*wide)
 			if bad >= 0 {
 				x[wide+bad] = nan
-				x[wide+max(bad, 257)] = nan
+				x[wide+min(bad+kThreads, wide-1)] = nan
 			} else {
 				for i := range wide {
 					x[wide+i] = -inf
 				}
 			}
-			ids, values := k.ints(make([]int32, 3*most), 3, most), k.out(3, most)
+			ids, values := k.ints(make([]int32, 3*most), 3, most), k.floats(make([]float32, 3*most), 3, most)
 			k.stream.TopK(ids, values, k.floats(x, 3, wide))
 			k.fault(binding.FaultNotFinite, 1, int64(max(bad, 0)))
 			k.equalInts([]int32{-1, -1, -1}, ids.RowRange(1, 1))
@@ -235,7 +243,7 @@ func rowCases() []testCase {
 		// More ids than threads.
 		x := reference.Uniform(1, 257)
 		x[3] = nan
-		ids, values := k.ints(make([]int32, 256), 1, 256), k.out(1, 256)
+		ids, values := k.ints(make([]int32, 256), 1, 256), k.floats(make([]float32, 256), 1, 256)
 		k.stream.TopK(ids, values, k.floats(x, 1, 257))
 		k.fault(binding.FaultNotFinite, 0, 3)
 		k.equalInts(slices.Repeat([]int32{-1}, 256), ids)
@@ -249,7 +257,7 @@ func rowCases() []testCase {
 			x[2*wide+i] *= 200
 		}
 		x[wide+2] = 1
-		x[3*wide+9] = -inf
+		x[3*wide+9], x[3*wide+kThreads] = -inf, 900
 		ids := []int32{0, wide - 1, 2, 2, 5, 6, 10, 11, 1, 0}
 		y := k.out(5, 2)
 		k.stream.LogProb(y, k.floats(x, 5, wide), k.ints(ids, 5, 2))
@@ -275,23 +283,23 @@ func rowCases() []testCase {
 		y := k.floats(make([]float32, 2), 1, 2)
 		k.stream.LogProb(y, k.floats(x[:wide], 1, wide), k.ints([]int32{-1, 7}, 1, 2))
 		k.near(append([]float64{0}, reference.LogProb(x[:wide], []int32{7}, wide)...), y)
-		for _, bad := range []int{0, 300, -1} {
+		for _, bad := range []int{0, kThreads, 300, -1, -300} {
 			broken := slices.Clone(x)
-			switch {
-			case bad > 0:
-				broken[wide+bad], broken[wide+bad+1] = inf, nan
-				broken[wide+bad+kThreads/2] = nan
-				if bad+kThreads < wide {
-					broken[wide+bad+kThreads] = nan
-				}
-			case bad == 0:
-				broken[wide], broken[wide+kThreads] = nan, nan
-			default:
+			if bad < 0 { // masked but for one
 				for i := range wide {
 					broken[wide+i] = -inf
 				}
 			}
-			y := k.out(3, 2)
+			switch {
+			case bad > 0:
+				broken[wide+bad], broken[wide+min(bad+kThreads, wide-1)] = inf, nan
+			case bad == 0:
+				broken[wide], broken[wide+kThreads] = nan, nan
+			case bad == -300:
+				bad = 300
+				broken[wide+bad] = nan
+			}
+			y := k.floats(make([]float32, 6), 3, 2)
 			k.stream.LogProb(y, k.floats(broken, 3, wide), k.ints([]int32{0, 1, 2, 3, 4, 5}, 3, 2))
 			k.fault(binding.FaultNotFinite, 1, int64(max(bad, 0)))
 			k.allNaN(y.RowRange(1, 1))
@@ -325,7 +333,7 @@ func rowCases() []testCase {
 			for i := range data {
 				data[i] = byte(i*31 + 7)
 			}
-			x, y := k.place(t, 2, cols, nanBits).view, k.place(t, 2, cols, nanBits).view
+			x, y := k.place(t, 2, cols, badFloat).view, k.place(t, 2, cols, badFloat).view
 			check(x.WriteBytes(0, data))
 			k.stream.CopyRows(y, x)
 			check(k.stream.Wait())
@@ -343,7 +351,7 @@ func rowCases() []testCase {
 		y := k.floats(x, 4, cols)
 		k.stream.Penalize(y, k.ints(counts, 4, cols), nil, k.floats(ops.PenaltyRows(settings...), 4, ops.PenaltyCols))
 		k.near(reference.Penalize(x, counts, nil, cols, settings), y)
-		x[0] = nan
+		x[0] = math.Float32frombits(badFloat) // any arithmetic makes it another NaN
 		z := k.floats(x, 4, cols)
 		k.stream.Penalize(z, k.ints(counts, 4, cols), nil, k.floats(ops.PenaltyRows(slices.Repeat(settings[:2], 2)...), 4, ops.PenaltyCols))
 		k.equal(x, z)
@@ -495,6 +503,71 @@ func sampleCases() []testCase {
 		}
 		draw(k, x, rows, cols, settings, 0)
 	})
+	add("sample, what top-k counts", func(k *kit) {
+		// Three scores are well above the rest: at the first, the last and a middle column.
+		const rows, cols = 8, 513
+		x := reference.Uniform(1, rows*cols)
+		var settings []ops.Sampling
+		for row := range rows {
+			x[row*cols], x[row*cols+kThreads], x[row*cols+cols-1] = 5, 5.125, 5.25
+			settings = append(settings, ops.Sampling{Temperature: 50, TopP: 1, TopK: 3, Seed: uint64(row)})
+		}
+		draw(k, x, rows, cols, settings, 0)
+	})
+	add("sample, neighbours", func(k *kit) {
+		// Scores one bit apart: the border is between them.
+		const rows, cols = 12, 4
+		var x []float32
+		var settings []ops.Sampling
+		for row := range rows {
+			one := math.Float32bits(1) + uint32(row%2)
+			for i := range uint32(cols) {
+				x = append(x, math.Float32frombits(one+i))
+			}
+			settings = append(settings, ops.Sampling{Temperature: 1, TopP: 1, TopK: 1 + row%3, Seed: uint64(row)})
+		}
+		draw(k, x, rows, cols, settings, 0)
+	})
+	add("sample, two equals", func(k *kit) {
+		const rows, cols = 8, 300
+		x := slices.Repeat([]float32{-inf}, rows*cols)
+		var settings []ops.Sampling
+		for row := range rows {
+			x[row*cols], x[row*cols+cols-1] = 1, 1
+			settings = append(settings, ops.Sampling{Temperature: 1, TopP: 0.75, Seed: uint64(row)})
+		}
+		draw(k, x, rows, cols, settings, 0)
+	})
+	add("sample, weight at the end", func(k *kit) {
+		const rows, cols = 12, 512 // two columns a thread, to the last
+		x := make([]float32, rows*cols)
+		var settings []ops.Sampling
+		for row := range rows {
+			x[row*cols+5], x[(row+1)*cols-1], x[(row+1)*cols-2] = 9, 9, 8
+			settings = append(settings, ops.Sampling{Temperature: 1, TopP: 1, Seed: uint64(row)})
+		}
+		draw(k, x, rows, cols, settings, 0)
+	})
+	add("sample, below min-p", func(k *kit) {
+		// Columns that are out stand before ones that are in, and weigh nearly as much.
+		const rows, cols = 12, 300
+		x := make([]float32, rows*cols)
+		var settings []ops.Sampling
+		for row := range rows {
+			for i := range cols {
+				x[row*cols+i] = float32(i%2) / 2
+			}
+			settings = append(settings, ops.Sampling{Temperature: 1, TopP: 1, MinP: 0.75, Seed: uint64(row)})
+		}
+		draw(k, x, rows, cols, settings, 0)
+	})
+	add("sample, the largest at the turns of threads", func(k *kit) {
+		const rows, cols = 4, 513
+		x := reference.Uniform(1, rows*cols)
+		x[kThreads], x[cols], x[2*cols+2*kThreads] = 9, 9, 9
+		x[3*cols+3], x[3*cols+3+kThreads] = 9, 9
+		draw(k, x, rows, cols, slices.Repeat([]ops.Sampling{{}}, rows), 0)
+	})
 	add("sample, tall", func(k *kit) {
 		x := reference.Uniform(1, tall*2)
 		draw(k, x, tall, 2, slices.Repeat([]ops.Sampling{{}}, tall), 0)
@@ -543,7 +616,7 @@ func sampleCases() []testCase {
 			one(x, setting, 1, binding.FaultSetting, at)
 		}
 		one(x, ops.SamplingRows(good), -1, binding.FaultPosition, -1)
-		for _, bad := range []int{0, 280} {
+		for _, bad := range []int{0, kThreads, 280} {
 			for _, value := range []float32{nan, inf} {
 				broken := slices.Clone(x)
 				broken[cols+bad], broken[cols+bad+1] = value, nan
@@ -558,6 +631,9 @@ func sampleCases() []testCase {
 		}
 		one(x, ops.SamplingRows(good), 0, binding.FaultNotFinite, 0)
 		one(x, ops.SamplingRows(ops.Sampling{}), 0, binding.FaultNotFinite, 0)
+		masked := slices.Clone(x)
+		masked[cols+280] = nan
+		one(masked, ops.SamplingRows(good), 0, binding.FaultNotFinite, 280)
 		// No counts; a position below zero is nothing to the largest.
 		ids := k.column(0)
 		k.stream.Sample(ids, k.floats(x[:cols], 1, cols), k.ints(ops.SamplingRows(ops.Sampling{}), 1, 8), k.column(-3), nil)
@@ -654,12 +730,12 @@ func cacheCases() []testCase {
 		})
 	}
 	add("cache_append, tall", func(k *kit) {
-		p := paged{pageSize: 4096, pages: 1, table: []int32{0}, offsets: []int32{0, tall}, lengths: []int32{tall}}
+		p := paged{pageSize: 32, pages: 1, table: []int32{0}, offsets: []int32{0, tall}, lengths: []int32{tall}}
 		x, y := reference.Uniform(1, tall), reference.Uniform(2, tall)
-		kc, vc := k.floats(make([]float32, 4096), 4096, 1), k.floats(make([]float32, 4096), 4096, 1)
+		kc, vc := k.floats(make([]float32, 32), 32, 1), k.floats(make([]float32, 32), 32, 1)
 		k.stream.CacheAppend(kc, vc, k.floats(x, tall, 1), k.floats(y, tall, 1), p.on(k))
-		k.equal(append(x, make([]float32, 4096-tall)...), kc)
-		k.equal(append(y, make([]float32, 4096-tall)...), vc)
+		k.equal(append(x, make([]float32, 32-tall)...), kc)
+		k.equal(append(y, make([]float32, 32-tall)...), vc)
 	})
 	return list
 }
@@ -674,10 +750,10 @@ func attentionCases() []testCase {
 		wide                bool
 	}{
 		{4, 2, 18, []int32{0, 3, 3, 7}, []int32{0, 20, 24, 29}, false, false},
-		{2, 2, 72, []int32{0, 5}, []int32{0, 300}, true, false},
-		{3, 1, 64, []int32{0, 2, 70}, []int32{0, 1, 131}, false, true},
+		{2, 2, 72, []int32{0, 3}, []int32{0, 300}, true, false},
+		{3, 1, 64, []int32{0, 2, 20}, []int32{0, 1, 131}, false, true},
 		{2, 1, 256, []int32{0, 2}, []int32{0, 3}, true, false},
-		{2, 2, 72, []int32{0, 65}, []int32{0, 65}, false, true},
+		{1, 1, 72, []int32{0, 65}, []int32{0, 65}, false, true},
 		{1, 1, 7, []int32{0, 1}, []int32{0, 513}, false, false},
 	} {
 		add("attention", func(k *kit) {
@@ -765,6 +841,15 @@ func attentionCases() []testCase {
 			k.equal(make([]float32, (6-bad.good)*dim), y.RowRange(bad.good, 6-bad.good))
 		}
 	})
+	add("attention, many rows of no sequence", func(k *kit) {
+		const rows = 40
+		h := reference.Heads{Heads: 1, KVHeads: 1, HeadDim: 8, Scale: 1}
+		q, key := reference.Uniform(1, rows*8), reference.Uniform(2, 3*8)
+		y := k.floats(make([]float32, rows*8), rows, 8)
+		k.stream.Attention(y, k.floats(q, rows, 8), k.floats(key, 3, 8), k.floats(key, 3, 8),
+			ops.Attention{Heads: 1, KVHeads: 1, HeadDim: 8, Scale: 1, QOffsets: k.column(35, 37), KOffsets: k.column(0, 3)})
+		k.near(reference.Attention(q, key, key, []int32{35, 37}, []int32{0, 3}, nil, h), y)
+	})
 	add("attention, tall", func(k *kit) {
 		h := reference.Heads{Heads: 1, KVHeads: 1, HeadDim: 1, Scale: 1}
 		q, key := reference.Uniform(1, tall), reference.Uniform(2, 2)
@@ -779,7 +864,7 @@ func attentionCases() []testCase {
 		wide bool
 	}{
 		{somePages(), false},
-		{paged{8, 1, 64, 16, 9, []int32{5, 0, 7, 1, 6, 6, 6, 6, 2, 3, 4, 8}, []int32{0, 33, 33, 34}, []int32{50, 0, 64}}, true},
+		{paged{8, 1, 64, 16, 9, []int32{5, 0, 7, 1, 6, 6, 6, 6, 2, 3, 4, 8}, []int32{0, 9, 9, 10}, []int32{50, 0, 64}}, true},
 		{paged{2, 2, 72, 8, 48, longTable(36), []int32{0, 2}, []int32{285}}, false},
 		{paged{4, 2, 128, 32, 12, longTable(10), []int32{0, 1}, []int32{300}}, true},
 	} {
@@ -801,10 +886,10 @@ func attentionCases() []testCase {
 		k.pagedAttention(p, []int{0, 1, 2}, func() { k.fault(binding.FaultPage, 2, -3) })
 	})
 	add("paged_attention, tall", func(k *kit) {
-		p := paged{1, 1, 1, 4096, 1, []int32{0}, []int32{0, 1}, []int32{1}}
+		p := paged{1, 1, 1, 32, 1, []int32{0}, []int32{0, 1}, []int32{1}}
 		q := k.floats(make([]float32, tall), tall, 1)
 		y := k.floats(make([]float32, tall), tall, 1)
-		cache := k.floats(reference.Uniform(3, 4096), 4096, 1)
+		cache := k.floats(reference.Uniform(3, 32), 32, 1)
 		last := p
 		last.offsets, last.lengths = []int32{tall - 1, tall}, []int32{1}
 		k.stream.PagedAttention(y, q, cache, cache, last.on(k), ops.PagedHeads{Heads: 1, KVHeads: 1, HeadDim: 1, Scale: 1})
@@ -843,12 +928,14 @@ func (k *kit) pagedAttention(p paged, rows []int, find func()) {
 	k.stream.PagedAttention(y, k.floats(q, count, qCols), k.floats(kCache, p.pages*p.pageSize, kvCols), k.floats(vCache, p.pages*p.pageSize, kvCols),
 		p.on(k), ops.PagedHeads{Heads: p.heads, KVHeads: p.kvHeads, HeadDim: p.dim, Scale: h.Scale})
 	find()
-	want := make([]float64, count*qCols)
+	want, answered := make([]float64, count*qCols), make([]bool, count)
 	for s := range sequences {
 		for row := int(p.offsets[s]); row < int(p.offsets[s+1]); row++ {
-			if row < 0 || row >= count || rows != nil && !slices.Contains(rows, row) || p.offsets[0] < 0 {
+			if row < 0 || row >= count || p.offsets[0] < 0 ||
+				rows != nil && (!slices.Contains(rows, row) || answered[row]) {
 				continue
 			}
+			answered[row] = true
 			position := int(p.lengths[s]-p.offsets[s+1]) + row
 			var keys, values []float32
 			for t := range position + 1 {
@@ -888,7 +975,7 @@ func productCases(caps binding.Capabilities) []testCase {
 			continue
 		}
 		for _, compute := range []ops.DType{ops.F32, ops.F16, ops.BF16} {
-			if !caps.ComputeTypes.Has(compute) || compute == ops.F16 && t == ops.BF16 || compute == ops.BF16 && t == ops.F16 {
+			if !caps.ComputeTypes.Has(compute) || compute != ops.F32 && compute != t && !t.Quantized() {
 				continue
 			}
 			if compute != ops.F32 && t.Quantized() && !caps.ComputeTypes.Has(ops.F16) {
@@ -896,10 +983,11 @@ func productCases(caps binding.Capabilities) []testCase {
 			}
 			in := 77
 			if t.Quantized() {
-				in = 512
+				elements, _ := t.Block()
+				in = 2 * elements
 			}
 			for _, rows := range []int{1, 3} {
-				add("linear "+t.String()+" x "+compute.String(), func(k *kit) { product(k, t, compute, rows, in, 70, ops.None, true) })
+				add("linear "+t.String()+" x "+compute.String(), func(k *kit) { product(k, t, compute, rows, in, 9, ops.None, true) })
 			}
 		}
 	}
@@ -927,9 +1015,10 @@ func productCases(caps binding.Capabilities) []testCase {
 		}
 		add("embedding "+t.String(), func(k *kit) {
 			const rows = 5
-			cols := 512
-			if !t.Quantized() {
-				cols = 521
+			cols := wide
+			if t.Quantized() {
+				elements, _ := t.Block()
+				cols = max(288, 2*elements)
 			}
 			w, values := k.weight(t, 9, rows, cols)
 			ids := []int32{4, -1, 0, 2}

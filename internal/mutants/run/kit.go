@@ -18,11 +18,13 @@ import (
 // kit is what a case works with: a device, and the matrices it made there. What fails ends the case.
 //
 // Matrices lie in larger ones full of NaN, or of an integer that is out of any range: an op that
-// reads beside its operands gives a wrong answer, and one that writes there is seen at the end.
+// reads beside its operands gives a wrong answer, and one that writes there is seen at the end. Each
+// has a NaN of its own, and one that signals, so that no copy and no arithmetic leaves it as it was.
 type kit struct {
 	device *ops.Device
 	stream *ops.Stream
 	frames []frame
+	edges  uint32
 	wide   bool // rows begin at multiples of 64 bytes, as a model's do
 }
 
@@ -70,13 +72,18 @@ func (c testCase) on(library *binding.Library, kernels string) (err error) {
 }
 
 const (
-	top     = 2 // rows above a matrix
-	badInt  = 0x70000000
-	badByte = 0x01010101
+	top      = 2 // rows above a matrix
+	badFloat = 0x7fa00000
+	badInt   = 0x70000000
+	badByte  = 0x01010101
 )
 
 // place makes room for a matrix between its edges.
 func (k *kit) place(t ops.DType, rows, cols int, edge uint32) frame {
+	k.edges++
+	if t != ops.U8 {
+		edge += k.edges
+	}
 	left, right := 3, 5
 	if k.wide {
 		left, right = 16, 32-cols%16
@@ -109,16 +116,14 @@ func (k *kit) intact() {
 	}
 }
 
-const nanBits = 0x7fc0beef
-
 func (k *kit) floats(data []float32, rows, cols int) *ops.Tensor {
-	f := k.place(ops.F32, rows, cols, nanBits)
+	f := k.place(ops.F32, rows, cols, badFloat)
 	check(f.view.WriteFloat32(0, data))
 	return f.view
 }
 
 // out is a matrix for results, NaN so far.
-func (k *kit) out(rows, cols int) *ops.Tensor { return k.place(ops.F32, rows, cols, nanBits).view }
+func (k *kit) out(rows, cols int) *ops.Tensor { return k.place(ops.F32, rows, cols, badFloat).view }
 
 func (k *kit) ints(data []int32, rows, cols int) *ops.Tensor {
 	f := k.place(ops.I32, rows, cols, badInt)

@@ -32,10 +32,11 @@ import (
 const limit = 60 * time.Second
 
 var (
-	root  = flag.String("root", ".", "the repository")
-	build = flag.String("build", "build/mutants", "where to build, below root")
-	only  = flag.String("only", "", "mutants of this file alone")
-	jobs  = flag.Int("j", runtime.NumCPU(), "processes at a time")
+	root    = flag.String("root", ".", "the repository")
+	build   = flag.String("build", "build/mutants", "where to build, below root")
+	only    = flag.String("only", "", "mutants of this file alone")
+	verbose = flag.Bool("v", false, "print each mutant's end")
+	jobs    = flag.Int("j", runtime.NumCPU(), "processes at a time")
 	// For the processes that this one starts.
 	measure = flag.Bool("measure", false, "run all cases without a mutant and print what they reach")
 	try     = flag.String("try", "", "cases to run with mutants that come by standard input")
@@ -69,15 +70,19 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	last := len(all)
 	if err := compile(); err != nil {
 		return err
 	}
 	built := time.Since(begin)
-	configurations, err := measured(len(all))
+	configurations, err := measured()
 	if err != nil {
 		return err
 	}
-	runs := plan(configurations, len(all))
+	runs, none := plan(configurations)
+	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool {
+		return none[m.Number] && len(runs[m.Number]) == 0 || *only != "" && m.File != *only
+	})
 	measuring := time.Since(begin) - built
 
 	list, err := os.ReadFile(filepath.Join(*root, "csrc/cuda/mutants.txt"))
@@ -89,16 +94,20 @@ func run() error {
 		return fmt.Errorf("mutants.txt: %w", err)
 	}
 
-	outcomes := make([]outcome, len(all)+1)
+	outcomes := make([]outcome, last+1)
 	var group errgroup.Group
 	group.SetLimit(*jobs)
 	for _, m := range all {
-		if *only != "" && m.File != *only || len(runs[m.Number]) == 0 {
+		if len(runs[m.Number]) == 0 {
 			continue
 		}
 		group.Go(func() error {
-			var err error
-			outcomes[m.Number], err = start(m, runs[m.Number])
+			begin := time.Now()
+			o, err := start(m, runs[m.Number])
+			if *verbose {
+				fmt.Printf("%6.2f s, %d cases, %s: %s\n    %s\n", time.Since(begin).Seconds(), len(runs[m.Number]), cmp.Or(o.check, "survives"), m, o.text)
+			}
+			outcomes[m.Number] = o
 			return err
 		})
 	}
@@ -130,12 +139,13 @@ type configuration struct {
 	Name    string
 	Seconds float64
 	Asked   []int // mutants whose place it reaches
+	None    []int // what turned out to be none: a +1 of a float
 }
 
 func (c configuration) id() string { return strconv.Itoa(c.Case) + "/" + c.Kernels }
 
 // measured runs the cases without a mutant, in a process of its own.
-func measured(count int) ([]configuration, error) {
+func measured() ([]configuration, error) {
 	out, err := again("-measure").Output()
 	if err != nil {
 		return nil, failed(err)
@@ -163,15 +173,18 @@ func again(arguments ...string) *exec.Cmd {
 }
 
 // plan gives for each mutant the configurations that reach it, the quickest first.
-func plan(list []configuration, count int) map[int][]string {
+func plan(list []configuration) (runs map[int][]string, none map[int]bool) {
 	slices.SortStableFunc(list, func(a, b configuration) int { return cmp.Compare(a.Seconds, b.Seconds) })
-	runs := map[int][]string{}
+	runs, none = map[int][]string{}, map[int]bool{}
 	for _, c := range list {
+		for _, n := range c.None {
+			none[n] = true
+		}
 		for _, n := range c.Asked {
 			runs[n] = append(runs[n], c.id())
 		}
 	}
-	return runs
+	return runs, none
 }
 
 // outcome is what became of a mutant: the check that caught it, or "".
@@ -217,9 +230,6 @@ func report(all []mutants.Mutant, runs map[int][]string, outcomes []outcome, exc
 	never := map[int]bool{}
 	caught, perFile, perCheck := 0, map[string][2]int{}, map[string]int{}
 	for _, m := range all {
-		if *only != "" && m.File != *only {
-			continue
-		}
 		n := perFile[m.File]
 		n[0]++
 		if o := outcomes[m.Number]; o.check != "" {

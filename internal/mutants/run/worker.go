@@ -33,10 +33,15 @@ func measureCases(library string) error {
 				return fmt.Errorf("%s with the kernels %s, %s, without a mutant: %w", c.name, kernels, schedules[0].name, err)
 			}
 			one := configuration{Case: i, Kernels: kernels, Name: c.name, Seconds: time.Since(begin).Seconds()}
+			if os.Getenv("L3V_TIMES") != "" {
+				fmt.Fprintf(os.Stderr, "%.3f %s/%s\n", one.Seconds, c.name, kernels)
+			}
 			e.asked(&bits[0])
 			for n, asked := range bits {
-				if asked != 0 {
+				if asked&1 != 0 {
 					one.Asked = append(one.Asked, n)
+				} else if asked != 0 {
+					one.None = append(one.None, n)
 				}
 			}
 			if slices.ContainsFunc(before, func(asked []int) bool { return slices.Equal(asked, one.Asked) }) {
