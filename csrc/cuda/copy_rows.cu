@@ -10,7 +10,7 @@ namespace {
 __device__ int64_t resolve(const Matrix& index, int64_t i, int64_t rows, unsigned long long* fault) {
   const int64_t row = index ? *index.i32(i) : i;
   if (row >= 0 && row < rows) return row;
-  if (row != -1 && threadIdx.x == 0) note_fault(fault, i, row);
+  if (row != -1) note_fault(fault, i, row);
   return -1;
 }
 

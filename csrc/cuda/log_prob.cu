@@ -27,10 +27,9 @@ __global__ void __launch_bounds__(kThreads) log_prob_kernel(LogProbArgs a, unsig
     bad = block_reduce(bad, s.columns, Least());
     if (bad == INT32_MAX && top == -INFINITY) bad = 0;
     double sum = 0;
-    if (bad == INT32_MAX)
-      for (int64_t c = threadIdx.x; c < a.cols; c += kThreads) sum += exp(static_cast<double>(x[c]) - top);
+    for (int64_t c = threadIdx.x; c < a.cols; c += kThreads) sum += exp(static_cast<double>(x[c]) - top);
     sum = block_reduce(sum, s.sums, Sum());
-    if (bad != INT32_MAX && threadIdx.x == 0) note_fault(faults + 1, row, bad);
+    if (bad != INT32_MAX) note_fault(faults + 1, row, bad);
     for (int32_t j = threadIdx.x; j < a.k; j += kThreads) {
       const int32_t id = a.ids.i32(row)[j];
       if (bad != INT32_MAX) {

@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(kThreads) penalize_kernel(PenalizeArgs a, unsi
     if (presence == 0 && frequency == 0 && (repetition == 1 || repetition == 0)) continue;
     const int wrong = !isfinite(repetition) || repetition <= 0 ? 0 : !isfinite(presence) ? 1 : !isfinite(frequency) ? 2 : -1;
     if (wrong >= 0) {
-      if (threadIdx.x == 0) note_fault(fault, row, wrong);
+      note_fault(fault, row, wrong);
       continue;
     }
     for (int64_t c = threadIdx.x; c < a.cols; c += kThreads) {

@@ -94,12 +94,12 @@ __device__ void cut(Row& r, int32_t top_k, float top_p, Shared& s) {
   };
   const double enough = static_cast<double>(top_p) * above(0);
   const uint32_t border = border_of(enough, above);
-  double rest = enough - (border == UINT32_MAX ? 0 : above(border + 1));
+  double rest = enough - above(border + 1);
   // Of the border's equals the lower columns stay until they reach the rest.
   if (threadIdx.x == 0) {
     s.limit = -1;
     for (int64_t c = 0; c < r.cols && rest > 0; c++) {
-      if (ordered_bits(r.x[c]) != border || !r.in(c)) continue;
+      if (ordered_bits(r.x[c]) != border) continue;
       rest -= r.weight(c);
       s.limit = static_cast<int32_t>(c);
     }
@@ -107,7 +107,6 @@ __device__ void cut(Row& r, int32_t top_k, float top_p, Shared& s) {
   __syncthreads();
   r.border = border;
   r.equals_to = s.limit;
-  __syncthreads();
 }
 
 // The first column that is in and whose sum from column 0 on is above u times the whole.
@@ -134,9 +133,7 @@ __device__ int32_t draw(const Row& r, double u, Shared& s) {
     }
   }
   __syncthreads();
-  const int32_t drawn = s.drawn;
-  __syncthreads();
-  return drawn;
+  return s.drawn;
 }
 
 __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, unsigned long long* faults) {
@@ -161,11 +158,11 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs a, unsigned
     const int wrong = wrong_setting(setting);
     const int32_t position = *a.positions.i32(row);
     if (wrong >= 0) {
-      if (threadIdx.x == 0) note_fault(faults + kFaultSetting, row, wrong);
+      note_fault(faults + kFaultSetting, row, wrong);
     } else if (temperature != 0 && position < 0) {
-      if (threadIdx.x == 0) note_fault(faults + kFaultPosition, row, position);
+      note_fault(faults + kFaultPosition, row, position);
     } else if (bad != INT32_MAX) {
-      if (threadIdx.x == 0) note_fault(faults + kFaultNotFinite, row, bad);
+      note_fault(faults + kFaultNotFinite, row, bad);
     } else if (temperature == 0) {
       id = first;
     } else {

@@ -20,6 +20,7 @@ __device__ int32_t column_of(unsigned long long place) {
 struct Greatest {
   __device__ unsigned long long operator()(unsigned long long a, unsigned long long b) const { return a > b ? a : b; }
 };
+static_assert(kMaxTopk <= kThreads, "a thread has one place of the answer");
 struct Shared {
   unsigned long long best[kThreads / 32];
   int32_t columns[kThreads / 32];
@@ -43,11 +44,12 @@ __global__ void __launch_bounds__(kThreads) topk_kernel(TopkArgs a, unsigned lon
       last = block_reduce(mine, s.best, Greatest());
       const bool refused = nan != INT32_MAX || (i == 0 && x[column_of(last)] == -INFINITY);
       if (refused) {
-        for (int32_t j = threadIdx.x; j < a.k; j += kThreads) {
+        const int32_t j = threadIdx.x;
+        if (j < a.k) {
           a.ids.i32(row)[j] = -1;
           if (a.values) a.values.f32(row)[j] = NAN;
         }
-        if (threadIdx.x == 0) note_fault(fault, row, nan != INT32_MAX ? nan : 0);
+        note_fault(fault, row, nan != INT32_MAX ? nan : 0);
         break;
       }
       if (threadIdx.x == 0) {
