@@ -50,12 +50,52 @@ struct RingPlace {
   }
 };
 
+// A multiplying warpgroup, whatever brings the tiles.
+template <class Form>
+__device__ void multiply_tiles(typename Form::Shared& s, const Product& p, int64_t units, int group) {
+  constexpr int kCols = Form::kCols;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  RingPlace<Form::kStages> at;
+  for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
+    const Place place = place_of<Form::kRows, kCols>(p, unit);
+    const int64_t first = p.first_step(place.split), end = p.end_step(place.split);
+    float sum[kCols / 2] = {};
+    wgmma_registers(sum);
+    int before = -1;  // the stage whose products are under way
+    for (int64_t step = first; step < end; step++) {
+      mbarrier_wait(&s.full[at.stage], at.parity);
+      wgmma_fence();
+      const uint64_t a = shared_descriptor(s.ring[at.stage].x[64 * group], 0, 1024, Swizzle::k128);
+      const uint64_t b = shared_descriptor(s.ring[at.stage].w, 0, 1024, Swizzle::k128);
+#pragma unroll
+      for (int k = 0; k < Form::kDepth / 16; k++)  // 32 bytes on, in the descriptors' units of 16
+        wgmma<kCols>(sum, a + 2 * k, b + 2 * k, true, typename Form::Type{});
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (before >= 0 && threadIdx.x % 32 == 0) mbarrier_arrive(&s.empty[before]);
+      before = at.stage;
+      at.next();
+    }
+    wgmma_wait<0>();
+    wgmma_registers(sum);
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(&s.empty[before]);
+#pragma unroll
+    for (int j = 0; j < kCols / 32; j++) {
+      if (place.out + 32 * j >= p.outs) continue;
+      float part[4][4];
+#pragma unroll
+      for (int i = 0; i < 16; i++) part[i / 4][i % 4] = sum[16 * j + i];
+      finish_sums(s.sums[warp], part, p, place.row + 16 * warp, place.out + 32 * j, place.split);
+    }
+  }
+}
+
 template <class Form>
 __global__ void __launch_bounds__(Form::kThreads, 1)
     gemm_sm90_kernel(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, Product p, int64_t units) {
-  constexpr int kStages = Form::kStages, kConsumers = Form::kConsumers, kCols = Form::kCols;
+  constexpr int kStages = Form::kStages, kConsumers = Form::kConsumers;
   L3V_SHARED(typename Form::Shared, s);
-  const int group = static_cast<int>(threadIdx.x) / 128, warp = static_cast<int>(threadIdx.x) / 32;
+  const int group = static_cast<int>(threadIdx.x) / 128;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       mbarrier_init(&s.full[i], 1);
@@ -65,14 +105,14 @@ __global__ void __launch_bounds__(Form::kThreads, 1)
   }
   __syncthreads();
 
-  RingPlace<kStages> at;
   if (group == kConsumers) {
     if constexpr (kConsumers == 2) setmaxnreg_dec<40>();
     if (threadIdx.x == 128 * kConsumers) {
+      RingPlace<kStages> at;
       prefetch_tensor_map(&x);
       prefetch_tensor_map(&w);
       for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
-        const Place place = place_of<Form::kRows, kCols>(p, unit);
+        const Place place = place_of<Form::kRows, Form::kCols>(p, unit);
         const int64_t end = p.end_step(place.split);
         for (int64_t step = p.first_step(place.split); step < end; step++) {
           mbarrier_wait(&s.empty[at.stage], at.parity ^ 1);
@@ -86,38 +126,7 @@ __global__ void __launch_bounds__(Form::kThreads, 1)
     }
   } else {
     if constexpr (kConsumers == 2) setmaxnreg_inc<232>();
-    for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
-      const Place place = place_of<Form::kRows, kCols>(p, unit);
-      const int64_t first = p.first_step(place.split), end = p.end_step(place.split);
-      float sum[kCols / 2] = {};
-      wgmma_registers(sum);
-      int before = -1;  // the stage whose products are under way
-      for (int64_t step = first; step < end; step++) {
-        mbarrier_wait(&s.full[at.stage], at.parity);
-        wgmma_fence();
-        const uint64_t a = shared_descriptor(s.ring[at.stage].x[64 * group], 0, 1024, Swizzle::k128);
-        const uint64_t b = shared_descriptor(s.ring[at.stage].w, 0, 1024, Swizzle::k128);
-#pragma unroll
-        for (int k = 0; k < Form::kDepth / 16; k++)  // 32 bytes on, in the descriptors' units of 16
-          wgmma<kCols>(sum, a + 2 * k, b + 2 * k, true, typename Form::Type{});
-        wgmma_commit();
-        wgmma_wait<1>();
-        if (before >= 0 && threadIdx.x % 32 == 0) mbarrier_arrive(&s.empty[before]);
-        before = at.stage;
-        at.next();
-      }
-      wgmma_wait<0>();
-      wgmma_registers(sum);
-      if (threadIdx.x % 32 == 0) mbarrier_arrive(&s.empty[before]);
-#pragma unroll
-      for (int j = 0; j < kCols / 32; j++) {
-        if (place.out + 32 * j >= p.outs) continue;
-        float part[4][4];
-#pragma unroll
-        for (int i = 0; i < 16; i++) part[i / 4][i % 4] = sum[16 * j + i];
-        finish_sums(s.sums[warp], part, p, place.row + 16 * warp, place.out + 32 * j, place.split);
-      }
-    }
+    multiply_tiles<Form>(s, p, units, group);
   }
 }
 

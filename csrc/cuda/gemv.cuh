@@ -2,9 +2,10 @@
 //
 // A warp takes kOutputs rows of W over all of k, or where those are too few for the card, `splits` warps
 // of a block take every splits-th step of it. In a step each lane loads one chunk of 16 bytes of quants
-// of each of its rows (dequantize.cuh); the next step's are loaded before this one's are used. x stands
-// in shared memory as float32, rounded as the compute type says, kSlab columns at a time; 4 floats are
-// left free every 32 (or a chunk, if that is more), so that eight lanes' 16 bytes meet in no bank.
+// of each of its rows (dequantize.cuh), the next step's as soon as those are used: other warps have work
+// meanwhile. x stands in shared memory as float32, rounded as the compute type says, kSlab columns at a
+// time; 4 floats are left free every 32 (or a chunk, if that is more), so that eight lanes' 16 bytes
+// meet in no bank.
 //
 // Grid: one block of 8 warps for 8 / splits * kOutputs rows of W. Shared: kRows slabs, 18 KiB a row (9 of
 // eight rows), and a sum a warp, row and output.
@@ -14,10 +15,11 @@
 // and on the card, not on how many rows x has.
 //
 // Bound by memory: W is read once. H100: 3.35 TB/s x 0.7 microseconds of latency is 2.3 MB under way,
-// 18 KB of each of 132 multiprocessors; 16 warps of 4 outputs have 32 KB of quants under way. By
-// instructions: a 4-bit value takes about 3 to widen and one fma a row of x, of the 5 that an H100 has
-// time for while it comes (14 bytes, 25 values a cycle and multiprocessor, for 128 lanes); eight rows of
-// x are bound by them, at about half the bandwidth. Not yet run on hardware.
+// 18 KB of each of 132 multiprocessors; 16 warps of 4 outputs, which 128 registers a thread leave room
+// for, have 32 KB of quants under way when all wait. By instructions: a 4-bit value takes about 3 to
+// widen and one fma a row of x, of the 5 that an H100 has time for while it comes (14 bytes, 25 values a
+// cycle and multiprocessor, for 128 lanes). Eight rows of x are bound by them and by shared memory: at 4
+// bits by a third of the bandwidth. Not yet run on hardware.
 #ifndef L3V_CUDA_GEMV_CUH
 #define L3V_CUDA_GEMV_CUH
 
@@ -34,9 +36,11 @@ constexpr int kGemvWarps = 8, kGemvThreads = 32 * kGemvWarps;
 template <int kTypeOf, int kRowsOf>
 struct GemvForm {
   static constexpr int kType = kTypeOf, kRows = kRowsOf;
-  // As many as the registers hold; quants of two planes take more.
-  static constexpr bool kTwoPlanes = Chunk<kType>::kPlanes.more_bits != 0;
-  static constexpr int kOutputs = kRows < 4 ? 4 : kRows == 4 ? (kTwoPlanes || kType == L3V_Q2_K ? 2 : 4) : kTwoPlanes ? 1 : 2;
+  // As many as the registers hold. Each reads x anew from shared memory, 4 bytes a value and row: of 8
+  // rows two outputs take 16 bytes a value, 8 values a cycle.
+  static constexpr bool kTwoBits = Chunk<kType>::kBits == 2, kTwoPlanes = Chunk<kType>::kPlanes.more_bits != 0;
+  static constexpr bool kFew = kTwoPlanes || kTwoBits || Chunk<kType>::kMinimum;
+  static constexpr int kOutputs = kRows == 1 ? 4 : kRows == 2 ? (kTwoBits ? 2 : 4) : kRows == 4 ? (kFew ? 2 : 4) : 2;
   static constexpr int kSlab = kRows < 8 ? 4096 : 2048;
   static constexpr int kBlocks = 2;
   static constexpr int kGap = Chunk<kType>::kElements > 32 ? Chunk<kType>::kElements : 32;  // between free floats
@@ -177,12 +181,33 @@ void launch_gemv(const LinearArgs& a, const Queue& q) {
   L3V_LAUNCH(gemv_kernel, grid, dim3(kGemvThreads), kShared, q.stream, a, w, splits);
 }
 
+// Eight rows of types that take many registers are two products of four: one output a warp is all that
+// would be left, and shared memory would give 4 values a cycle, where twice 16 bytes of W come for 8.
+template <int kType>
+constexpr bool kFourRowsAtMost = GemvForm<kType, 8>::kTwoPlanes || GemvForm<kType, 8>::kTwoBits;
+
+inline Matrix from_row(Matrix m, int64_t row) {
+  if (m) m.data += row * m.stride * (m.dtype == L3V_F32 ? 4 : 2);
+  return m;
+}
+
 template <int kType>
 void gemv_of(const LinearArgs& a, const Queue& q) {
-  if (a.rows == 1) launch_gemv<GemvForm<kType, 1>>(a, q);
-  else if (a.rows == 2) launch_gemv<GemvForm<kType, 2>>(a, q);
-  else if (a.rows <= 4) launch_gemv<GemvForm<kType, 4>>(a, q);
-  else launch_gemv<GemvForm<kType, 8>>(a, q);
+  if (a.rows == 1) return launch_gemv<GemvForm<kType, 1>>(a, q);
+  if (a.rows == 2) return launch_gemv<GemvForm<kType, 2>>(a, q);
+  if (a.rows <= 4) return launch_gemv<GemvForm<kType, 4>>(a, q);
+  if constexpr (kFourRowsAtMost<kType>) {
+    LinearArgs first = a, rest = a;
+    first.rows = 4;
+    rest.rows = a.rows - 4;
+    rest.x = from_row(a.x, 4);
+    rest.residual = from_row(a.residual, 4);
+    rest.out = from_row(a.out, 4);
+    launch_gemv<GemvForm<kType, 4>>(first, q);
+    launch_gemv<GemvForm<kType, 4>>(rest, q);
+  } else {
+    launch_gemv<GemvForm<kType, 8>>(a, q);
+  }
 }
 
 }  // namespace l3v::cuda

@@ -3,6 +3,7 @@
 #include "linear.h"
 
 #include "dequantize_tile.cuh"
+#include "gemm_blocks_sm90.cuh"
 #include "gemm_sm80.cuh"
 #include "gemm_sm90.cuh"
 #include "gemv.h"
@@ -25,7 +26,9 @@ struct RowsOfX {
 Epilogue epilogue_of(const LinearArgs& a) { return {a.bias, a.residual, a.out, a.activation, 0}; }
 
 TileChoice tile_of(const LinearArgs& a, LinearForm form, const Card& card) {
-  return choose_tile(form == LinearForm::kSm90 ? Forms::kSm90 : Forms::kSm80, card.multiprocessors, a.rows, a.weight->rows, a.weight->cols, card.batch_invariant, 2);
+  const TileChoice t = choose_tile(form == LinearForm::kSm90 ? Forms::kSm90 : Forms::kSm80, card.multiprocessors, a.rows,
+                                   a.weight->rows, a.weight->cols, card.batch_invariant, 2);
+  return is_block_type(a.weight->dtype) ? narrow_tile(t) : t;
 }
 
 template <class Type>
@@ -35,8 +38,10 @@ void tensor_cores(const LinearArgs& a, LinearForm form, const Queue& q) {
   const HalfRows x = half_rows<Type>(a.x, a.rows, w.cols, q.scratch, q), weight{w.data, w.row_bytes, w.rows, w.cols};
   char* partials = q.scratch + half_rows_bytes(a.x, a.rows, w.cols, a.compute);
   run_product(t, a.rows, w.rows, w.cols, epilogue_of(a), partials, q, [&](const Product& p) {
-    if (form == LinearForm::kSm90) gemm_sm90<Type>(t, x, weight, p, q);
-    else if (is_block_type(w.dtype)) gemm_sm80<Type>(t, HalfLoader{x}, BlockLoader<Type>{w}, p, q);
+    const bool blocks = is_block_type(w.dtype);
+    if (form == LinearForm::kSm90 && blocks) gemm_blocks_sm90<Type>(t, x, w, p, q);
+    else if (form == LinearForm::kSm90) gemm_sm90<Type>(t, x, weight, p, q);
+    else if (blocks) gemm_sm80<Type>(t, HalfLoader{x}, BlockLoader<Type>{w}, p, q);
     else gemm_sm80<Type>(t, HalfLoader{x}, HalfLoader{weight}, p, q);
   });
 }

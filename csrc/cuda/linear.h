@@ -20,8 +20,7 @@ inline LinearForm linear_form(const LinearArgs& a, const Card& card) {
   if (takes_gemv(a, card)) return LinearForm::kGemv;
   // Tensor cores take float32 only cut to 10 bits of mantissa, which is no float32 product.
   if (a.compute == L3V_F32) return LinearForm::kPlain;
-  // Blocks are widened by the threads that wait for tiles of x; TMA counts rows in 32 bits.
-  if (is_block_type(a.weight->dtype)) return LinearForm::kSm80;
+  // TMA counts rows in 32 bits.
   if (card.forms == Forms::kSm90 && a.rows <= INT32_MAX && a.weight->rows <= INT32_MAX) return LinearForm::kSm90;
   return LinearForm::kSm80;
 }
