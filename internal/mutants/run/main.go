@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command run builds the CUDA kernels with all their mutants over the emulator, runs each mutant
 // against small cases of every op, and fails when one survives that csrc/cuda/mutants.txt does not
 // allow, or when that list allows one that does not survive.
