@@ -83,9 +83,11 @@ struct Machine {
   uint32_t versions[kMaxThreads] = {};  // of rows: grows as they do
   bool fences = false;      // the launch uses them
   bool fine_order = false;  // the launch orders less than whole blocks
-  // Sets of readers, [stride] ticks each, and those that are free. Set 0 is none.
+  // Sets of readers: how many, who, and [stride] ticks, zero for those who are not in it. And the
+  // numbers of empty ones. Set 0 is none.
   std::vector<uint32_t> readers;
   std::vector<uint32_t> free_readers;
+  size_t readers_stride() const { return 1 + 2 * stride; }
 
   const Launch* launch = nullptr;
   Thread* running = nullptr;

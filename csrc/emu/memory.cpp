@@ -95,28 +95,41 @@ bool fenced(const Access& a, const Stamp& s) {
 }
 
 uint32_t new_readers() {
-  if (m.free_readers.empty()) {
-    if (m.readers.empty()) m.readers.resize(m.stride);  // set 0
-    const size_t set = m.readers.size() / m.stride;
-    m.readers.resize(m.readers.size() + m.stride);
-    return static_cast<uint32_t>(set);
+  if (!m.free_readers.empty()) {
+    const uint32_t set = m.free_readers.back();
+    m.free_readers.pop_back();
+    return set;
   }
-  const uint32_t set = m.free_readers.back();
-  m.free_readers.pop_back();
-  std::fill_n(&m.readers[set * m.stride], m.stride, 0);
-  return set;
+  const size_t set = std::max<size_t>(1, m.readers.size() / m.readers_stride());
+  m.readers.resize((set + 1) * m.readers_stride());
+  return static_cast<uint32_t>(set);
 }
 
-uint32_t& reader(uint32_t set, uint16_t who) {
-  return m.readers[set * m.stride + (who < kMaxThreads ? who : m.count + who - kMaxThreads)];
+uint32_t* readers_of(uint32_t set) { return &m.readers[set * m.readers_stride()]; }
+
+void add_reader(uint32_t set, uint16_t who, uint32_t tick) {
+  uint32_t* readers = readers_of(set);
+  const uint32_t at = who < kMaxThreads ? who : m.count + who - kMaxThreads;
+  uint32_t& ticks = readers[1 + m.stride + at];
+  if (ticks == 0) readers[1 + readers[0]++] = at;
+  ticks = tick + 1;
+}
+
+void free_readers(uint32_t set) {
+  uint32_t* readers = readers_of(set);
+  for (uint32_t i = 0; i < readers[0]; i++) readers[1 + m.stride + readers[1 + i]] = 0;
+  readers[0] = 0;
+  m.free_readers.push_back(set);
 }
 
 // Of the many readers of a cell in this phase, one that may read still; or -1.
 int unseen_reader(const Access& a, const Cell& c) {
-  const uint32_t* ticks = &m.readers[c.readers * m.stride];
-  for (unsigned i = 0; i < m.stride; i++)
-    if (ticks[i] != 0 && !seen(a, static_cast<uint16_t>(i < m.count ? i : kMaxThreads + i - m.count), c.read.phase, ticks[i] - 1))
-      return static_cast<int>(i);
+  const uint32_t* readers = readers_of(c.readers);
+  for (uint32_t i = 0; i < readers[0]; i++) {
+    const uint32_t at = readers[1 + i];
+    const uint16_t who = static_cast<uint16_t>(at < m.count ? at : kMaxThreads + at - m.count);
+    if (!seen(a, who, c.read.phase, readers[1 + m.stride + at] - 1)) return static_cast<int>(at);
+  }
   return -1;
 }
 
@@ -124,8 +137,9 @@ void check_write_after_read(const Access& a, const Region& r, Cell& c) {
   const bool now = c.read.run == m.run && c.read.phase == a.phase;
   if (c.many && now && c.readers != 0) {
     const int who = unseen_reader(a, c);
-    if (who >= 0) report(a, r, "race", ", read by thread " + std::to_string(who));
-    m.free_readers.push_back(c.readers);
+    if (who >= 0)
+      report(a, r, "race", ", read by " + (who < static_cast<int>(m.count) ? "thread " + std::to_string(who) : std::string("an engine")));
+    free_readers(c.readers);
     c.readers = 0;
     return;
   }
@@ -136,16 +150,16 @@ void check_write_after_read(const Access& a, const Region& r, Cell& c) {
 void record_read(const Access& a, const Region& r, Cell& c, uint8_t touched) {
   const bool now = c.read.run == m.run && c.read.phase == a.stamp.phase;
   if (!now) {
-    if (c.readers != 0 && c.read.run == m.run) m.free_readers.push_back(c.readers);
+    if (c.readers != 0 && c.read.run == m.run) free_readers(c.readers);
     c.many = false;
     c.readers = 0;
   } else if (c.many || c.read.who != a.stamp.who) {
     if (!c.many && r.shared && m.fine_order) {
       c.readers = new_readers();
-      reader(c.readers, c.read.who) = c.read.tick + 1;
+      add_reader(c.readers, c.read.who, c.read.tick);
     }
     c.many = true;
-    if (c.readers != 0) reader(c.readers, a.stamp.who) = a.stamp.tick + 1;
+    if (c.readers != 0) add_reader(c.readers, a.stamp.who, a.stamp.tick);
   }
   c.read_bytes = now ? c.read_bytes | touched : touched;
   c.read = a.stamp;

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,4 +49,35 @@ func TestEmulator(t *testing.T) {
 			require.Equal(t, "ok\n", string(out))
 		})
 	}
+}
+
+// A tensor map that a kernel takes by value without __grid_constant__ is a copy on the thread's stack,
+// whose address TMA cannot use. The emulator cannot tell, the text can.
+func TestTensorMapsAreGridConstants(t *testing.T) {
+	var text strings.Builder
+	for _, pattern := range []string{"cuda/*.cu", "cuda/*.cuh", "emu/testing/*.cu"} {
+		paths, err := filepath.Glob(filepath.Join("../../csrc", pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, paths, pattern)
+		for _, path := range paths {
+			source, err := os.ReadFile(path)
+			require.NoError(t, err)
+			text.Write(source)
+		}
+	}
+	types := []string{"TensorMap"}
+	for _, m := range regexp.MustCompile(`struct (\w+) \{[^{}]*\bTensorMap [^{}]*\}`).FindAllStringSubmatch(text.String(), -1) {
+		types = append(types, m[1])
+	}
+	byValue := regexp.MustCompile(`\b(` + strings.Join(types, "|") + `) \w+$`)
+	found := 0
+	for _, m := range regexp.MustCompile(`__global__[^;{]*?\w+_kernel\(([^{;]*)\) \{`).FindAllStringSubmatch(text.String(), -1) {
+		for parameter := range strings.SplitSeq(m[1], ",") {
+			if parameter = strings.TrimSpace(parameter); byValue.MatchString(parameter) {
+				found++
+				require.True(t, strings.HasPrefix(parameter, "const __grid_constant__ "), parameter)
+			}
+		}
+	}
+	require.GreaterOrEqual(t, found, 5)
 }

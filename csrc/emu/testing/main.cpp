@@ -16,6 +16,7 @@
 constexpr bool kEmulated = true;
 extern "C" void l3v_emu_configure(int32_t order, uint64_t seed, int32_t check);
 extern "C" void l3v_emu_reset();
+extern "C" void l3v_emu_card(int32_t major, int32_t multiprocessors);
 #else
 constexpr bool kEmulated = false;
 static void l3v_emu_configure(int32_t, uint64_t, int32_t) {}
@@ -55,6 +56,24 @@ uint16_t bits16(double v, bool bf16) {
   return static_cast<uint16_t>(bf16 ? sign | (exponent - 1 + 127) << 7 | static_cast<int>(fraction * 128)
                                     : sign | (exponent - 1 + 15) << 10 | static_cast<int>(fraction * 1024));
 }
+
+#if defined(L3V_EMULATED)
+static const Add card("a card of sm_80", "", [] {
+  l3v_emu_card(8, 4);
+  cudaDeviceProp p;
+  const cudaError_t e = cudaGetDeviceProperties(&p, 0);
+  void* encode = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  const cudaError_t entry = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
+  l3v_emu_card(9, 6);
+  check(e);
+  check(entry);
+  same("major", 0, p.major, 8, 0);
+  same("multiprocessors", 0, p.multiProcessorCount, 4, 0);
+  same("shared memory", 0, static_cast<double>(p.sharedMemPerBlockOptin), 163 << 10, 0);
+  same("tensor maps", 0, found == cudaDriverEntryPointSuccess, 0, 0);
+});
+#endif
 
 std::vector<uint16_t> numbers16(size_t count, size_t first, bool bf16) {
   std::vector<uint16_t> all(count);
