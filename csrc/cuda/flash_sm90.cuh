@@ -227,6 +227,9 @@ __global__ void __launch_bounds__(kWideThreads, 1)
     for (int panel = 0; panel < WideHead<D>::kPanels; panel++) reinterpret_cast<Bytes16*>(shared.q[panel][i / 8])[i % 8] = {};
   fence_async_shared();
   if (threadIdx.x == 0) {
+    prefetch_tensor_map(&maps.q);
+    prefetch_tensor_map(&maps.k);
+    prefetch_tensor_map(&maps.v);
     mbarrier_init(&shared.q_full, 1);
     mbarrier_init(&shared.here, 1);
     for (int stage = 0; stage < WideHead<D>::kStages; stage++) {

@@ -10,8 +10,8 @@
 // heads of a group, share the keys that are read. Each warp computes all scores, and its quarter of
 // the columns of P V: the sequential steps are as short as they can be, and no warp waits for
 // another's part. Shared: two stages of k and v and 16 rows of q, 72 KiB at heads of 128, three blocks
-// a multiprocessor of an H100 and two of an A100. Bound by memory: 2 head_dim reads of 2 bytes a key and head of k; partial results
-// are 2 % of that at groups of 4 and chunks of 128 keys.
+// a multiprocessor of an H100 and two of an A100. Bound by memory: 4 head_dim bytes a key and head of
+// k. Partial results are 3 % of that, written and read again, at groups of 4 and chunks of 128 keys.
 //
 // paged_combine_kernel. Grid: rows x heads; a thread has a column. It also looks for faults of the
 // sequence, since it is the one that writes its rows.

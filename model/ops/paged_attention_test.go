@@ -123,6 +123,32 @@ func TestPagedAttentionDecode(t *testing.T) {
 	})
 }
 
+// TestPagedAttentionSplit: where rows and heads leave most of a card idle, its keys are split among
+// blocks. The bits are those of a row that is not split.
+func TestPagedAttentionSplit(t *testing.T) {
+	const positions, rows = 700, 40
+	h := layout(2, 1, 20)
+	eachForm(t, func(t *testing.T, d *device) {
+		x := newText(d, pagesFor(positions, 64), 64, h)
+		s := x.sequence(1, positions)
+		x.append(step{[]*sequence{s}, []int{positions - rows}})
+		s.done = positions - rows
+		x.step([]*sequence{s}, rows)
+		near(t, reference.Causal(rowsOf(s.q, 40, positions-rows, rows), s.k, s.v, positions-rows, h), x.out[s])
+		whole := x.out[s]
+		s.done, x.out[s] = positions-1, nil
+		kernels := map[string]int{}
+		if d.Capabilities().Emulated { // a card of few multiprocessors
+			kernels = map[string]int{"paged_chunk_kernel": 1, "paged_fold_kernel": 1, "paged_attention_kernel": 0}
+			if d.kernels == "plain" {
+				kernels = map[string]int{"paged_chunk_kernel": 0, "paged_fold_kernel": 0, "paged_attention_kernel": 1}
+			}
+		}
+		d.launches(kernels, func() { x.step([]*sequence{s}, 1) })
+		same(t, whole[(rows-1)*40:], x.out[s], "the last row alone")
+	})
+}
+
 // TestPagedAttentionChunks: a row's result is the same bits however the rows before it were cut into
 // steps: at once, token by token, and in anything between; whatever the page size and threads.
 func TestPagedAttentionChunks(t *testing.T) {
