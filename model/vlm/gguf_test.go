@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,7 +89,7 @@ func openGGUF(t *testing.T, dev *ops.Device, fsys fs.FS, name string) *vlm.Model
 }
 
 // TestGoldenGGUF: a tiny model in each type, against its own weights dequantised and run in float32
-// elsewhere.
+// elsewhere. On the emulator one of floats and one of blocks stand for all, for a few tokens.
 func TestGoldenGGUF(t *testing.T) {
 	const tolerance = 2e-4 // of logits
 	models := readGGUFModels(t)
@@ -96,6 +97,12 @@ func TestGoldenGGUF(t *testing.T) {
 	testdevice.Each(t, func(t *testing.T, dev *ops.Device) {
 		for _, want := range models.Text {
 			t.Run(filepath.Base(want.GGUF), func(t *testing.T) {
+				if dev.Capabilities().Emulated {
+					if !slices.Contains([]string{"tiny-untied-hd24.BF16.gguf", "tiny-k256.Q4_K_M.gguf"}, filepath.Base(want.GGUF)) {
+						t.Skip("left out on the emulator")
+					}
+					want.Greedy, want.Margins = want.Greedy[:3], want.Margins[:3]
+				}
 				m := openGGUF(t, dev, os.DirFS(ggufRoot()), want.GGUF)
 				sizes := llama.Sizes{Positions: 128, Context: 128, PrefillRows: 100}
 				r, err := llama.NewRunner(dev, m.Decoder, ops.F32, sizes)

@@ -83,7 +83,7 @@ func tiles(t *testing.T, c *golden.Case) []siglip.View {
 }
 
 func TestGoldenMiniCPM(t *testing.T) {
-	eachCase(t, []string{"minicpmv25"}, func(t *testing.T, dev *ops.Device, c *golden.Case) {
+	eachCaseInBatches(t, []string{"minicpmv25"}, func(t *testing.T, dev *ops.Device, c *golden.Case) {
 		views := slicesOf(c)
 		for _, rule := range []struct {
 			positions        siglip.Positions

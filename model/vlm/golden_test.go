@@ -31,6 +31,15 @@ func eachCase(t *testing.T, names []string, f func(t *testing.T, dev *ops.Device
 	}
 }
 
+// eachCaseInBatches is eachCase in contexts whose results never depend on what else is in a batch.
+func eachCaseInBatches(t *testing.T, names []string, f func(t *testing.T, dev *ops.Device, c *golden.Case)) {
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			testdevice.EachInvariant(t, func(t *testing.T, dev *ops.Device) { f(t, dev, golden.Open(t, name)) })
+		})
+	}
+}
+
 // openCase loads a case's model on a device, with taps going to the returned map.
 func openCase(t *testing.T, dev *ops.Device, c *golden.Case) (*vlm.Model, *ops.Stream, tapped) {
 	t.Helper()
@@ -55,7 +64,7 @@ func openConfig(t *testing.T, dev *ops.Device, c *golden.Case, config *vlm.Confi
 type tapped map[string][]float32
 
 func TestGoldenSigLIP(t *testing.T) {
-	eachCase(t, []string{"siglip_full"}, func(t *testing.T, dev *ops.Device, c *golden.Case) {
+	eachCaseInBatches(t, []string{"siglip_full"}, func(t *testing.T, dev *ops.Device, c *golden.Case) {
 		m, s, taps := openCase(t, dev, c)
 		pixels, shape := c.Input("pixel_values")
 		e, err := siglip.NewEncoder(dev, m.Tower, shape[0], shape[2], shape[3])
