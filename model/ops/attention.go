@@ -17,8 +17,9 @@ type Attention struct {
 //	q, out  [queries, heads*headDim]
 //	k, v    [keys, kvHeads*headDim]
 //
-// All four may be column ranges of a wider matrix. A query with no key left gets zeros; rows of q in
-// no sequence are left alone.
+// q, k and v are of one type, out of any that the library has for activations. All four may be column
+// ranges of a wider matrix; kernels for tensor cores take rows that begin at multiples of 16 bytes. A
+// query with no key left gets zeros; rows of q in no sequence are left alone.
 func (s *Stream) Attention(out, q, k, v *Tensor, a Attention) {
 	const op = "attention"
 	if !s.heads(op, a.Heads, a.KVHeads, a.HeadDim) {

@@ -16,7 +16,8 @@ type Paged struct {
 //	k, v            [rows, cols], cols = kvHeads*headDim
 //	kCache, vCache  [pages*pageSize, cols]
 //
-// Rows of idle sequences are not stored. Faults: binding.FaultPage, FaultPosition, FaultOffsets.
+// k and v are of one type, the caches of one type, which rounds what it does not have. Rows of idle
+// sequences are not stored. Faults: binding.FaultPage, FaultPosition, FaultOffsets.
 func (s *Stream) CacheAppend(kCache, vCache, k, v *Tensor, p Paged) {
 	const op = "cache_append"
 	rows, cols := k.Rows(), k.Cols()

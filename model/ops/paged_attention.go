@@ -11,12 +11,13 @@ type PagedHeads struct {
 // PagedAttention queues causal attention over a paged cache that holds the step's own keys and
 // values already ([Stream.CacheAppend]): the row at position t sees positions 0 to t of its
 // sequence. Prefill, decode and mixtures go in one call; a row's result is the same bits however the
-// rows before it were cut into steps.
+// rows before it were cut into steps (of bfloat16 on a Hopper card: in a batch-invariant context).
 //
 //	q, out          [rows, heads*headDim]
 //	kCache, vCache  [pages*pageSize, kvHeads*headDim]
 //
-// Rows of idle sequences get zeros. Faults: binding.FaultPage, FaultPosition, FaultOffsets.
+// q and the caches are of one type. Rows of idle sequences get zeros. Faults: binding.FaultPage,
+// FaultPosition, FaultOffsets.
 func (s *Stream) PagedAttention(out, q, kCache, vCache *Tensor, p Paged, a PagedHeads) {
 	const op = "paged_attention"
 	if !s.heads(op, a.Heads, a.KVHeads, a.HeadDim) {
