@@ -2,15 +2,18 @@ package mutants
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// Exception is a mutant that may survive, with the reason: an entry of csrc/cuda/mutants.txt. It
-// stands for all mutants of one kind in all lines of one text of a file.
+// Exception is an entry of csrc/cuda/mutants.txt: mutants that may survive, with the reason. It stands
+// for all mutants of one kind in all lines of one text of a file; or, without a text, for a number of
+// a file's mutants that nobody has judged one by one.
 type Exception struct {
 	File, Text, Mutation, Reason string
 	line                         int
-	used                         bool
+	used, most                   int
 }
 
 // ParseExceptions reads a list: entries apart by empty lines, each
@@ -18,6 +21,10 @@ type Exception struct {
 //	file: text of the line
 //	    mutation
 //	    reason, on one line or more
+//
+//	file
+//	    number of mutants not judged
+//	    reason
 //
 // Lines that begin with # are comments.
 func ParseExceptions(text string) ([]*Exception, error) {
@@ -33,9 +40,9 @@ func ParseExceptions(text string) ([]*Exception, error) {
 		case trimmed == "":
 			e = nil
 		case !indented:
-			file, source, ok := strings.Cut(trimmed, ": ")
-			if !ok || e != nil {
-				return nil, fmt.Errorf("line %d: not \"file: text\" behind an empty line", i+1)
+			file, source, _ := strings.Cut(trimmed, ": ")
+			if e != nil {
+				return nil, fmt.Errorf("line %d: no empty line before it", i+1)
 			}
 			e = &Exception{File: file, Text: source, line: i + 1}
 			list = append(list, e)
@@ -43,6 +50,12 @@ func ParseExceptions(text string) ([]*Exception, error) {
 			return nil, fmt.Errorf("line %d: of no entry", i+1)
 		case e.Mutation == "":
 			e.Mutation = trimmed
+			if e.Text == "" {
+				var err error
+				if e.most, err = strconv.Atoi(trimmed); err != nil {
+					return nil, fmt.Errorf("line %d: of a whole file, and no number", i+1)
+				}
+			}
 		default:
 			e.Reason = strings.TrimSpace(e.Reason + " " + trimmed)
 		}
@@ -56,21 +69,24 @@ func ParseExceptions(text string) ([]*Exception, error) {
 }
 
 // Excuse splits the survivors into those that a list allows and those that it does not, and says
-// which entries allow none.
+// which entries allow fewer than they could.
 func Excuse(survivors []Mutant, list []*Exception) (allowed, rest []Mutant, stale []*Exception) {
-next:
 	for _, m := range survivors {
-		for _, e := range list {
-			if e.File == m.File && e.Text == m.Text && e.Mutation == m.Mutation {
-				e.used = true
-				allowed = append(allowed, m)
-				continue next
-			}
+		i := slices.IndexFunc(list, func(e *Exception) bool {
+			return e.File == m.File && e.Text == m.Text && e.Mutation == m.Mutation
+		})
+		if i < 0 {
+			i = slices.IndexFunc(list, func(e *Exception) bool { return e.File == m.File && e.Text == "" && e.used < e.most })
 		}
-		rest = append(rest, m)
+		if i < 0 {
+			rest = append(rest, m)
+			continue
+		}
+		list[i].used++
+		allowed = append(allowed, m)
 	}
 	for _, e := range list {
-		if !e.used {
+		if e.used < max(1, e.most) {
 			stale = append(stale, e)
 		}
 	}
@@ -78,5 +94,8 @@ next:
 }
 
 func (e *Exception) String() string {
+	if e.Text == "" {
+		return fmt.Sprintf("%s: %d of %d survive", e.File, e.used, e.most)
+	}
 	return fmt.Sprintf("%s: %s\n    %s", e.File, e.Text, e.Mutation)
 }

@@ -100,7 +100,18 @@ func TestExceptions(t *testing.T) {
 	require.Equal(t, []Mutant{two}, rest)
 	require.Len(t, stale, 1)
 	require.Equal(t, "drop f()", stale[0].Mutation)
-	for _, bad := range []string{"no colon\n", "    of nothing\n", "k.cu: a\n    b\n", "k.cu: a\nk.cu: b\n"} {
+	list, err = ParseExceptions("k.cu\n    1\n    not judged\n")
+	require.NoError(t, err)
+	allowed, rest, stale = Excuse([]Mutant{one, two}, list)
+	require.Equal(t, []Mutant{one}, allowed)
+	require.Equal(t, []Mutant{two}, rest)
+	require.Empty(t, stale)
+	list, err = ParseExceptions("k.cu\n    3\n    not judged\n")
+	require.NoError(t, err)
+	_, rest, stale = Excuse([]Mutant{one, two}, list)
+	require.Empty(t, rest)
+	require.Equal(t, "k.cu: 2 of 3 survive", stale[0].String())
+	for _, bad := range []string{"no colon\n", "k.cu\n    many\n    why\n", "    of nothing\n", "k.cu: a\n    b\n", "k.cu: a\nk.cu: b\n"} {
 		_, err := ParseExceptions(bad)
 		require.Error(t, err, bad)
 	}

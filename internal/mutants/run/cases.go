@@ -139,11 +139,69 @@ func cases(caps binding.Capabilities) []testCase {
 			k.near(reference.Penalize(x, counts, prompt, cols, settings), y)
 		})
 	}
+	if caps.ActivationTypes.Has(ops.BF16) {
+		list = append(list, halfCases()...)
+	}
 	list = append(list, rowCases()...)
 	list = append(list, sampleCases()...)
-	list = append(list, cacheCases()...)
-	list = append(list, attentionCases()...)
+	list = append(list, cacheCases(caps)...)
+	list = append(list, attentionCases(caps)...)
 	list = append(list, productCases(caps)...)
+	return list
+}
+
+// halfCases: activations of bfloat16, in rows at any place and at multiples of 16 bytes.
+func halfCases() []testCase {
+	var list []testCase
+	for _, aligned := range []bool{false, true} {
+		add := func(name string, run func(k *kit)) {
+			list = append(list, testCase{name + ", bf16", func(k *kit) {
+				k.half, k.wide = true, aligned
+				run(k)
+			}})
+		}
+		for _, shape := range [][2]int{{3, 1092}, {3, 1037}, {tall, 4}} {
+			rows, cols := shape[0], shape[1]
+			add("activation", func(k *kit) {
+				x := k.uniform(1, rows*cols)
+				y := k.result(rows, cols)
+				k.stream.Activate(y, k.activations(x, rows, cols), ops.SiLU)
+				k.near(reference.Activate(x, ops.SiLU), y)
+			})
+			add("swiglu", func(k *kit) {
+				gate, up := k.uniform(1, rows*cols), k.uniform(2, rows*cols)
+				y := k.result(rows, cols)
+				k.stream.SwiGLU(y, k.activations(gate, rows, cols), k.activations(up, rows, cols))
+				k.near(reference.SwiGLU(gate, up), y)
+			})
+			add("layer_norm", func(k *kit) {
+				x, w, b := reference.Uniform(1, rows*cols), reference.Uniform(2, cols), reference.Uniform(3, cols)
+				y := k.result(rows, cols)
+				k.stream.LayerNorm(y, k.floats(x, rows, cols), k.floats(w, 1, cols), k.floats(b, 1, cols), 1e-6)
+				k.near(reference.LayerNorm(x, w, b, cols, 1e-6), y)
+			})
+			add("rms_norm", func(k *kit) {
+				x, w := reference.Uniform(1, rows*cols), reference.Uniform(2, cols)
+				y := k.result(rows, cols)
+				k.stream.RMSNorm(y, k.floats(x, rows, cols), k.floats(w, 1, cols), 0.01)
+				k.near(reference.RMSNorm(x, w, cols, 0.01), y)
+			})
+		}
+		add("rope", func(k *kit) {
+			const rows, dim, cols = tall, 64, 4 * 64
+			positions, frequencies := make([]int32, rows), make([]float32, dim/2)
+			for i := range positions {
+				positions[i] = int32(i * 37)
+			}
+			for j := range frequencies {
+				frequencies[j] = float32(math.Pow(500000, -2*float64(j)/dim))
+			}
+			x := k.uniform(1, rows*cols)
+			y := k.activations(x, rows, cols)
+			k.stream.RoPE(y, k.column(positions...), k.floats(frequencies, 1, dim/2), dim)
+			k.near(reference.RoPE(x, positions, frequencies, cols, dim), y)
+		})
+	}
 	return list
 }
 
@@ -691,16 +749,16 @@ func broken() []struct {
 	}
 }
 
-func cacheCases() []testCase {
+func cacheCases(caps binding.Capabilities) []testCase {
 	var list []testCase
 	add := func(name string, run func(k *kit)) { list = append(list, testCase{name, run}) }
 	// append_ puts the step's rows in and says what both caches are then; rows are those that may go.
 	step := func(k *kit, p paged, cols int, rows []int, find func()) {
 		count := len(p.lengths) + 1
-		keys, values := reference.Uniform(1, count*cols), reference.Uniform(2, count*cols)
-		kCache, vCache := reference.Uniform(3, p.pages*p.pageSize*cols), reference.Uniform(4, p.pages*p.pageSize*cols)
-		kc, vc := k.floats(kCache, p.pages*p.pageSize, cols), k.floats(vCache, p.pages*p.pageSize, cols)
-		k.stream.CacheAppend(kc, vc, k.floats(keys, count, cols), k.floats(values, count, cols), p.on(k))
+		keys, values := k.uniform(1, count*cols), k.uniform(2, count*cols)
+		kCache, vCache := k.uniform(3, p.pages*p.pageSize*cols), k.uniform(4, p.pages*p.pageSize*cols)
+		kc, vc := k.activations(kCache, p.pages*p.pageSize, cols), k.activations(vCache, p.pages*p.pageSize, cols)
+		k.stream.CacheAppend(kc, vc, k.activations(keys, count, cols), k.activations(values, count, cols), p.on(k))
 		find()
 		for _, row := range rows {
 			s := 0
@@ -724,6 +782,47 @@ func cacheCases() []testCase {
 		p.lengths[2] = 13
 		step(k, p, 7, []int{0, 1, 2, 3}, func() {})
 	})
+	if caps.ActivationTypes.Has(ops.BF16) {
+		for _, aligned := range []bool{false, true} {
+			add("cache_append, bf16", func(k *kit) {
+				k.half, k.wide = true, aligned
+				step(k, somePages(), 2104, []int{0, 1, 2, 3}, func() {})
+			})
+		}
+	}
+	add("cache_append, whole rows", func(k *kit) {
+		k.wide = true
+		step(k, somePages(), 1040, []int{0, 1, 2, 3}, func() {})
+	})
+	// Behind its rope, which turns the keys where they lie beside queries and values.
+	add("cache_append behind rope", func(k *kit) {
+		p := somePages()
+		q, kv := p.heads*p.dim, p.kvHeads*p.dim
+		cols := q + 2*kv
+		x, frequencies, positions := k.uniform(1, 4*cols), make([]float32, p.dim/2), []int32{3, 4, 5, 12}
+		for j := range frequencies {
+			frequencies[j] = 1 / float32(j+1)
+		}
+		all := k.activations(x, 4, cols)
+		kc, vc := k.activations(make([]float32, p.pages*p.pageSize*kv), p.pages*p.pageSize, kv), k.activations(make([]float32, p.pages*p.pageSize*kv), p.pages*p.pageSize, kv)
+		k.stream.RoPE(all.ColRange(0, q+kv), k.column(positions...), k.floats(frequencies, 1, p.dim/2), p.dim)
+		k.stream.CacheAppend(kc, vc, all.ColRange(q, kv), all.ColRange(q+kv, kv), p.on(k))
+		var turning, rest []float32
+		for row := range 4 {
+			turning = append(turning, x[row*cols:][:q+kv]...)
+			rest = append(rest, x[row*cols+q+kv:][:kv]...)
+		}
+		turned := reference.RoPE(turning, positions, frequencies, q+kv, p.dim)
+		k.near(turned, all.ColRange(0, q+kv))
+		wantK, wantV := make([]float64, p.pages*p.pageSize*kv), make([]float32, p.pages*p.pageSize*kv)
+		for row := range 4 {
+			at := p.row(max(0, row-1)/2*2, int(positions[row]))
+			copy(wantK[at*kv:], turned[row*(q+kv)+q:][:kv])
+			copy(wantV[at*kv:], rest[row*kv:][:kv])
+		}
+		k.near(wantK, kc)
+		k.equal(wantV, vc)
+	})
 	for _, b := range broken() {
 		add("cache_append, "+b.name, func(k *kit) {
 			p := somePages()
@@ -733,37 +832,44 @@ func cacheCases() []testCase {
 	}
 	add("cache_append, tall", func(k *kit) {
 		p := paged{pageSize: 32, pages: 1, table: []int32{0}, offsets: []int32{0, tall}, lengths: []int32{tall}}
-		x, y := reference.Uniform(1, tall), reference.Uniform(2, tall)
-		kc, vc := k.floats(make([]float32, 32), 32, 1), k.floats(make([]float32, 32), 32, 1)
-		k.stream.CacheAppend(kc, vc, k.floats(x, tall, 1), k.floats(y, tall, 1), p.on(k))
+		x, y := k.uniform(1, tall), k.uniform(2, tall)
+		kc, vc := k.activations(make([]float32, 32), 32, 1), k.activations(make([]float32, 32), 32, 1)
+		k.stream.CacheAppend(kc, vc, k.activations(x, tall, 1), k.activations(y, tall, 1), p.on(k))
 		k.equal(append(x, make([]float32, 32-tall)...), kc)
 		k.equal(append(y, make([]float32, 32-tall)...), vc)
 	})
 	return list
 }
 
-func attentionCases() []testCase {
+func attentionCases(caps binding.Capabilities) []testCase {
 	var list []testCase
 	add := func(name string, run func(k *kit)) { list = append(list, testCase{name, run}) }
 	for _, shape := range []struct {
 		heads, kvHeads, dim int
 		q, k                []int32
 		masked              bool
-		wide                bool
+		wide, half          bool
 	}{
-		{4, 2, 18, []int32{0, 3, 3, 7}, []int32{0, 20, 24, 29}, false, false},
-		{2, 2, 72, []int32{0, 3}, []int32{0, 300}, true, false},
-		{3, 1, 64, []int32{0, 2, 20}, []int32{0, 1, 131}, false, true},
-		{2, 1, 256, []int32{0, 2}, []int32{0, 3}, true, false},
-		{1, 1, 72, []int32{0, 65}, []int32{0, 65}, false, true},
-		{1, 1, 7, []int32{0, 1}, []int32{0, 513}, false, false},
+		{2, 2, 72, []int32{0, 3, 70}, []int32{0, 9, 140}, false, true, true},
+		{2, 1, 64, []int32{0, 65}, []int32{0, 130}, true, true, true},
+		{1, 1, 128, []int32{1, 1, 66}, []int32{0, 5, 70}, false, true, true},
+		{2, 1, 40, []int32{0, 5}, []int32{0, 9}, false, false, true},
+		{4, 2, 18, []int32{0, 3, 3, 7}, []int32{0, 20, 24, 29}, false, false, false},
+		{2, 2, 72, []int32{0, 3}, []int32{0, 300}, true, false, false},
+		{3, 1, 64, []int32{0, 2, 20}, []int32{0, 1, 131}, false, true, false},
+		{2, 1, 256, []int32{0, 2}, []int32{0, 3}, true, false, false},
+		{1, 1, 72, []int32{0, 65}, []int32{0, 65}, false, true, false},
+		{1, 1, 7, []int32{0, 1}, []int32{0, 513}, false, false, false},
 	} {
+		if shape.half && !caps.ActivationTypes.Has(ops.BF16) {
+			continue
+		}
 		add("attention", func(k *kit) {
-			k.wide = shape.wide
+			k.wide, k.half = shape.wide, shape.half
 			h := reference.Heads{Heads: shape.heads, KVHeads: shape.kvHeads, HeadDim: shape.dim, Scale: 3 * ops.InvSqrt(shape.dim)}
 			queries, keys := int(shape.q[len(shape.q)-1]), int(shape.k[len(shape.k)-1])
 			qCols, kvCols := h.Heads*h.HeadDim, h.KVHeads*h.HeadDim
-			q, key, v := reference.Uniform(1, queries*qCols), reference.Uniform(2, keys*kvCols), reference.Uniform(3, keys*kvCols)
+			q, key, v := k.uniform(1, queries*qCols), k.uniform(2, keys*kvCols), k.uniform(3, keys*kvCols)
 			a := ops.Attention{Heads: h.Heads, KVHeads: h.KVHeads, HeadDim: h.HeadDim, Scale: h.Scale, QOffsets: k.column(shape.q...), KOffsets: k.column(shape.k...)}
 			var mask []byte
 			if shape.masked {
@@ -773,8 +879,8 @@ func attentionCases() []testCase {
 				}
 				a.KeyMask = k.bytes(mask, keys, 1)
 			}
-			y := k.out(queries, qCols)
-			k.stream.Attention(y, k.floats(q, queries, qCols), k.floats(key, keys, kvCols), k.floats(v, keys, kvCols), a)
+			y := k.result(queries, qCols)
+			k.stream.Attention(y, k.activations(q, queries, qCols), k.activations(key, keys, kvCols), k.activations(v, keys, kvCols), a)
 			k.near(reference.Attention(q, key, v, shape.q, shape.k, mask, h), y)
 		})
 	}
@@ -862,16 +968,23 @@ func attentionCases() []testCase {
 	})
 
 	for _, shape := range []struct {
-		p    paged
-		wide bool
+		p          paged
+		wide, half bool
 	}{
-		{somePages(), false},
-		{paged{8, 1, 64, 16, 9, []int32{5, 0, 7, 1, 6, 6, 6, 6, 2, 3, 4, 8}, []int32{0, 9, 9, 10}, []int32{50, 0, 64}}, true},
-		{paged{2, 2, 72, 8, 48, longTable(36), []int32{0, 2}, []int32{285}}, false},
-		{paged{4, 2, 128, 32, 12, longTable(10), []int32{0, 1}, []int32{300}}, true},
+		{paged{8, 2, 64, 16, 12, []int32{5, 0, 7, 1, 6, 6, 6, 6, 2, 3, 4, 8}, []int32{0, 1, 1, 2}, []int32{50, 0, 64}}, true, true},
+		{paged{4, 1, 128, 16, 40, longTable(40), []int32{0, 1}, []int32{600}}, true, true},
+		{paged{2, 1, 72, 16, 12, []int32{5, 0, 7, 1, 6, 6, 6, 6, 2, 3, 4, 8}, []int32{0, 40, 40, 41}, []int32{50, 0, 64}}, true, true},
+		{paged{4, 4, 64, 16, 12, longTable(12), []int32{0, 70}, []int32{170}}, true, true},
+		{somePages(), false, false},
+		{paged{8, 1, 64, 16, 9, []int32{5, 0, 7, 1, 6, 6, 6, 6, 2, 3, 4, 8}, []int32{0, 9, 9, 10}, []int32{50, 0, 64}}, true, false},
+		{paged{2, 2, 72, 8, 48, longTable(36), []int32{0, 2}, []int32{285}}, false, false},
+		{paged{4, 2, 128, 32, 12, longTable(10), []int32{0, 1}, []int32{300}}, true, false},
 	} {
+		if shape.half && !caps.ActivationTypes.Has(ops.BF16) {
+			continue
+		}
 		add("paged_attention", func(k *kit) {
-			k.wide = shape.wide
+			k.wide, k.half = shape.wide, shape.half
 			k.pagedAttention(shape.p, nil, func() {})
 		})
 	}
@@ -921,13 +1034,13 @@ func (k *kit) pagedAttention(p paged, rows []int, find func()) {
 	qCols, kvCols := p.heads*p.dim, p.kvHeads*p.dim
 	sequences := len(p.lengths)
 	count := int(p.offsets[sequences])
-	if rows != nil || count > 64 || p.offsets[0] < 0 {
+	if rows != nil || p.offsets[0] < 0 {
 		count = 4 // of the broken steps
 	}
-	q := reference.Uniform(1, count*qCols)
-	kCache, vCache := reference.Uniform(3, p.pages*p.pageSize*kvCols), reference.Uniform(4, p.pages*p.pageSize*kvCols)
-	y := k.floats(make([]float32, count*qCols), count, qCols)
-	k.stream.PagedAttention(y, k.floats(q, count, qCols), k.floats(kCache, p.pages*p.pageSize, kvCols), k.floats(vCache, p.pages*p.pageSize, kvCols),
+	q := k.uniform(1, count*qCols)
+	kCache, vCache := k.uniform(3, p.pages*p.pageSize*kvCols), k.uniform(4, p.pages*p.pageSize*kvCols)
+	y := k.activations(make([]float32, count*qCols), count, qCols)
+	k.stream.PagedAttention(y, k.activations(q, count, qCols), k.activations(kCache, p.pages*p.pageSize, kvCols), k.activations(vCache, p.pages*p.pageSize, kvCols),
 		p.on(k), ops.PagedHeads{Heads: p.heads, KVHeads: p.kvHeads, HeadDim: p.dim, Scale: h.Scale})
 	find()
 	want, answered := make([]float64, count*qCols), make([]bool, count)

@@ -27,6 +27,7 @@ type kit struct {
 	stream *ops.Stream
 	frames []frame
 	edges  uint32
+	half   bool // activations are bfloat16
 	wide   bool // rows begin at multiples of 64 bytes, as a model's do
 }
 
@@ -83,8 +84,11 @@ const (
 // place makes room for a matrix between its edges.
 func (k *kit) place(t ops.DType, rows, cols int, edge uint32) frame {
 	k.edges++
-	if t != ops.U8 {
+	switch t.Size() {
+	case 4:
 		edge += k.edges
+	case 2:
+		edge = (edge>>16 + k.edges%32) * 0x10001
 	}
 	left, right := 3, 5
 	if k.wide {
@@ -122,6 +126,32 @@ func (k *kit) floats(data []float32, rows, cols int) *ops.Tensor {
 	f := k.place(ops.F32, rows, cols, badFloat)
 	check(f.view.WriteFloat32(0, data))
 	return f.view
+}
+
+// activations are floats of the type that the case is about.
+func (k *kit) activations(data []float32, rows, cols int) *ops.Tensor {
+	if !k.half {
+		return k.floats(data, rows, cols)
+	}
+	f := k.place(ops.BF16, rows, cols, badFloat)
+	check(f.view.WriteBytes(0, reference.Encode(data, ops.BF16)))
+	return f.view
+}
+
+// uniform is random values that this type has.
+func (k *kit) uniform(seed uint64, n int) []float32 {
+	if k.half {
+		return reference.Round(reference.Uniform(seed, n), ops.BF16)
+	}
+	return reference.Uniform(seed, n)
+}
+
+// result is a matrix of this type for results, NaN so far.
+func (k *kit) result(rows, cols int) *ops.Tensor {
+	if !k.half {
+		return k.out(rows, cols)
+	}
+	return k.place(ops.BF16, rows, cols, badFloat).view
 }
 
 // out is a matrix for results, NaN so far.
@@ -188,13 +218,19 @@ func randomRows(t ops.DType, seed uint64, rows, cols int) []byte {
 	return data
 }
 
+// halfBound is for results that are rounded to bfloat16, and products of probabilities that are.
+const halfBound = 2e-5
+
 // near holds a result against float64.
 func (k *kit) near(want []float64, got *ops.Tensor) {
 	check(k.stream.Wait())
 	data, err := got.ReadFloat32()
 	check(err)
-	nmse := reference.NMSE(data, want)
-	expect(nmse <= reference.Bound, "normalised squared error %.3g", nmse)
+	nmse, bound := reference.NMSE(data, want), reference.Bound
+	if k.half {
+		bound = halfBound
+	}
+	expect(nmse <= bound, "normalised squared error %.3g", nmse)
 }
 
 // equal holds a result against float32 values, bit by bit.

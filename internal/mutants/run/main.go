@@ -265,10 +265,10 @@ func report(all []mutants.Mutant, runs map[int][]string, outcomes []outcome, exc
 		stale = slices.DeleteFunc(stale, func(e *mutants.Exception) bool { return e.File != *only })
 	}
 	for _, e := range stale {
-		fmt.Printf("allows none that survives: mutants.txt, %s\n", e)
+		fmt.Printf("mutants.txt allows what does not survive: %s\n", e)
 	}
 	if len(rest)+len(stale) > 0 {
-		return fmt.Errorf("%d survive, %d entries of mutants.txt allow none", len(rest), len(stale))
+		return fmt.Errorf("%d survive, %d entries of mutants.txt allow too much", len(rest), len(stale))
 	}
 	return nil
 }
