@@ -158,7 +158,7 @@ func (d *Description) plan(m *Model, c *config, cp weights.Checkpoint) error {
 	m.device = device
 	compute, refused := m.compute(loader.Products())
 	sizes, pictures := m.sizes(d.Config)
-	plan, err := newPlan(d.Config, model, loader, sizes, pictures, c.workers(library.Capabilities().Cores), device.Capabilities().Keeps(compute))
+	plan, err := newPlan(d.Config, model, loader, sizes, pictures, c.kernelsOf(device, compute))
 	if err != nil {
 		return err
 	}

@@ -150,7 +150,7 @@ func (m *Model) load(ctx context.Context, mc *vlm.Config, checkpoint weights.Che
 	}
 	m.device.Keep(m.device.Capabilities().Keeps(compute))
 	sizes, pictures := m.sizes(mc)
-	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures, m.config.workers(m.device.Capabilities().Cores), m.device.Kept()); err != nil {
+	if m.plan, err = newPlan(mc, m.model, loader, sizes, pictures, m.config.kernelsOf(m.device, compute)); err != nil {
 		return err
 	}
 	if err := m.plan.fits(m.config.memoryLimit, free); err != nil {

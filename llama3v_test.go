@@ -2,6 +2,7 @@ package llama3v_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -36,7 +37,7 @@ func openFS(t testing.TB, fsys fs.FS, opts ...llama3v.Option) *llama3v.Model {
 	t.Helper()
 	m, err := llama3v.OpenFS(context.Background(), fsys, opts...)
 	if errors.Is(err, llama3v.ErrNoBackend) {
-		need.Missing(t, "cpu", "a backend library; make lib builds one")
+		need.Missing(t, cmp.Or(os.Getenv("LLAMA3V_BACKEND"), "cpu"), "a backend library; make lib builds one")
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
@@ -488,7 +489,11 @@ func TestThePlanIsWhatTheModelTakes(t *testing.T) {
 	require.NoError(t, err)
 	t.Logf("planned %d (%v), used %d at most, %d of it for kernels", m.Plan().Total(), m.Plan(), c.BytesPeak, c.Workspace)
 	require.LessOrEqual(t, c.BytesPeak, m.Plan().Total())
-	require.Greater(t, float64(c.BytesPeak), 0.75*float64(m.Plan().Total()))
+	least := 0.75 // how much of its share a thread of the processor takes depends on the shapes
+	if m.Backend().Name == "cuda" {
+		least = 0.95
+	}
+	require.Greater(t, float64(c.BytesPeak), least*float64(m.Plan().Total()))
 }
 
 func TestEncodeImages(t *testing.T) {

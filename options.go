@@ -95,12 +95,14 @@ func newConfig(opts []Option) (*config, error) {
 	return c, nil
 }
 
-// workers is the threads of a backend with so many cores.
-func (c *config) workers(cores int) int {
-	if c.threads > 0 {
-		return c.threads
+// kernelsOf is what the plan has to know of a device that takes products in compute.
+func (c *config) kernelsOf(d *ops.Device, compute ops.DType) kernels {
+	caps := d.Capabilities()
+	k := kernels{backend: caps.Name, cores: caps.Cores, compute: compute, kept: caps.Keeps(compute)}
+	if caps.Name == "cpu" && c.threads > 0 {
+		k.cores = c.threads
 	}
-	return cores
+	return k
 }
 
 // WithBackend picks the backend: "cpu", "cuda", "metal", or "auto", which tries cuda, metal and
