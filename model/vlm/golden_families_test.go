@@ -92,6 +92,11 @@ func TestGoldenMiniCPM(t *testing.T) {
 			{siglip.RowPositions, "features_one_row", "projected_one_row"}, // the authors', and the default
 			{siglip.BucketPositions, "features", "projected"},
 		} {
+			emulated := dev.Capabilities().Emulated
+			if emulated && rule.positions != siglip.RowPositions {
+				t.Log("left out on the emulator: the other rule of positions, and slices but the first by themselves")
+				return
+			}
 			config, err := vlm.ReadConfig(c.FS)
 			require.NoError(t, err)
 			require.Equal(t, siglip.RowPositions, config.Vision.Positions)
@@ -109,6 +114,9 @@ func TestGoldenMiniCPM(t *testing.T) {
 				want, _ := c.Want(fmt.Sprintf("slice.%d.%s", k, rule.features))
 				c.Near(t, fmt.Sprintf("slice.%d.%s", k, rule.features), all[:len(want)], bound)
 				all = all[len(want):]
+				if emulated && k > 0 {
+					continue
+				}
 				one, err := e.ProjectViews(s, views[k:k+1])
 				require.NoError(t, err)
 				require.Equal(t, projected.Data[k*7*256:][:7*256], one.Data, "P25: a slice sees neither its neighbours nor their padding")
