@@ -48,26 +48,28 @@ __global__ void __launch_bounds__(kThreads, 2) paged_attention_kernel(PagedAtten
   }
 }
 
-// One chunk of a row's keys. Grid: rows x heads x chunks. partial: [rows][heads][chunks][head_dim + 2].
+// Chunks of a row's keys. Grid: rows x heads x blocks that share them. partial: [rows][heads][chunks]
+// [head_dim + 2].
 template <class T>
-__global__ void __launch_bounds__(kThreads, 2) paged_chunk_kernel(PagedAttentionArgs a, bool aligned, double* partial,
-                                                                unsigned long long* faults) {
+__global__ void __launch_bounds__(kThreads, 2) paged_chunk_kernel(PagedAttentionArgs a, bool aligned, int64_t chunks,
+                                                                double* partial, unsigned long long* faults) {
   L3V_SHARED(AttendShared, s);
-  const int64_t head = blockIdx.y, row = blockIdx.x, chunk = blockIdx.z;
+  const int64_t head = blockIdx.y, row = blockIdx.x;
   if (threadIdx.x < 32) find_row(a, row, faults, s);
   const bool mine = static_cast<int32_t>(threadIdx.x) < a.head_dim;
   if (mine) s.q[threadIdx.x] = widen(row_of<const T>(a.q, row)[head * a.head_dim + threadIdx.x]);
   __syncthreads();
-  const int64_t begin = chunk_begin(chunk, kPlainChunk), end = chunk_begin(chunk + 1, kPlainChunk);
   const int64_t keys = s.keys, kv_column = head / (a.heads / a.kv_heads) * a.head_dim;
-  const Attended part = attend(Query<T>{a.k_cache, a.v_cache, kv_column, a.head_dim, a.scale, aligned}, PagedKeys{a, s.sequence},
-                               begin, end < keys ? end : keys, s);
-  if (begin >= keys) return;
-  double* out = partial + ((row * a.heads + head) * gridDim.z + chunk) * (a.head_dim + 2);
-  if (mine) out[threadIdx.x] = part.acc;
-  if (threadIdx.x == 0) {
-    out[a.head_dim] = part.top;
-    out[a.head_dim + 1] = part.sum;
+  const Query<T> query{a.k_cache, a.v_cache, kv_column, a.head_dim, a.scale, aligned};
+  for (int64_t chunk = blockIdx.z; chunk_begin(chunk, kPlainChunk) < keys; chunk += gridDim.z) {
+    const int64_t end = chunk_begin(chunk + 1, kPlainChunk);
+    const Attended part = attend(query, PagedKeys{a, s.sequence}, chunk_begin(chunk, kPlainChunk), end < keys ? end : keys, s);
+    double* out = partial + ((row * a.heads + head) * chunks + chunk) * (a.head_dim + 2);
+    if (mine) out[threadIdx.x] = part.acc;
+    if (threadIdx.x == 0) {
+      out[a.head_dim] = part.top;
+      out[a.head_dim + 1] = part.sum;
+    }
   }
 }
 
@@ -126,8 +128,8 @@ void plain(const PagedAttentionArgs& a, const Choice& c, const Queue& q) {
   const auto paged_chunk_kernel = cuda::paged_chunk_kernel<T>;
   double* partial = reinterpret_cast<double*>(q.scratch);
   const unsigned rows = static_cast<unsigned>(a.rows);
-  L3V_LAUNCH(paged_chunk_kernel, dim3(rows, heads, static_cast<unsigned>(c.chunks)), dim3(kThreads), sizeof(AttendShared), q.stream, a,
-             aligned, partial, q.faults);
+  const dim3 grid(rows, heads, blocks_of_chunks(c.chunks, a.rows * a.heads, q.card));
+  L3V_LAUNCH(paged_chunk_kernel, grid, dim3(kThreads), sizeof(AttendShared), q.stream, a, aligned, c.chunks, partial, q.faults);
   L3V_LAUNCH(paged_fold_kernel, dim3(rows, heads), dim3(kThreads), sizeof(AttendShared), q.stream, a, c.chunks, partial, q.faults);
 }
 

@@ -6,7 +6,8 @@
 // The chunks are the flash kernel's, and so is every operation on a row, so a row has the same bits
 // from either.
 //
-// paged_split_kernel. Grid: sequences x heads of k x chunks; 4 warps. Up to 16 rows, the queries of all
+// paged_split_kernel. Grid: sequences x heads of k x chunks, of which a block takes more where a card is
+// full without (tables are often longer than what is in them); 4 warps. Up to 16 rows, the queries of all
 // heads of a group, share the keys that are read. Each warp computes all scores, and its quarter of
 // the columns of P V: the sequential steps are as short as they can be, and no warp waits for
 // another's part. Shared: two stages of k and v and 16 rows of q, 72 KiB at heads of 128, three blocks
@@ -33,6 +34,13 @@ struct SplitPlan {
   L3V_BOTH int64_t slot(int64_t sequence, int64_t row) const { return few == 0 ? row : sequence; }
 };
 
+// How many blocks share the chunks of one of so many pieces of work: six a multiprocessor altogether,
+// two for each place, so that the longest does not end alone.
+inline unsigned blocks_of_chunks(int64_t chunks, int64_t pieces, const Card& card) {
+  const int64_t each = divide_up(6 * static_cast<int64_t>(card.multiprocessors), pieces);
+  return static_cast<unsigned>(each < chunks ? each : chunks);
+}
+
 template <int D>
 struct SplitShared {
   FlashStage<D> stages[2];
@@ -46,7 +54,6 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
   constexpr int kAll = kSplitWarps * 32, kTiles = (FlashHead<D>::kTiles + kSplitWarps - 1) / kSplitWarps;
   L3V_SHARED(SplitShared<D>, shared);
   const int64_t head = blockIdx.y, group = source.group, s = blockIdx.x;
-  const int64_t begin = chunk_begin(blockIdx.z, kFlashChunk), end = chunk_begin(blockIdx.z + 1, kFlashChunk);
   if (threadIdx.x < 32) {
     const int64_t sound = owner_of(source.q_offsets, source.sequences, source.q_rows, -1).sound;
     if (threadIdx.x == 0) {
@@ -65,70 +72,73 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
   const FlashTile all = shared.sequence;
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const int64_t together = kSplitRows / group;  // queries at once
-  // Queries before that see nothing of the chunk.
-  const int64_t blind = begin > all.position ? begin - all.position : 0;
-  for (int64_t done = blind < all.queries ? blind / together * together : all.queries; done < all.queries; done += together) {
-    FlashTile tile = all;
-    tile.first = all.first + done;
-    tile.position = all.position + done;
-    tile.queries = all.queries - done < together ? all.queries - done : together;
-    const int64_t seen_end = tile.position + tile.queries;
-    tile.keys = seen_end < end ? seen_end : end;
+  for (int64_t chunk = blockIdx.z; chunk_begin(chunk, kFlashChunk) < all.keys; chunk += gridDim.z) {
+    const int64_t begin = chunk_begin(chunk, kFlashChunk), end = chunk_begin(chunk + 1, kFlashChunk);
+    // Queries before that see nothing of the chunk.
+    const int64_t blind = begin > all.position ? begin - all.position : 0;
+    for (int64_t done = blind < all.queries ? blind / together * together : all.queries; done < all.queries; done += together) {
+      FlashTile tile = all;
+      tile.first = all.first + done;
+      tile.position = all.position + done;
+      tile.queries = all.queries - done < together ? all.queries - done : together;
+      const int64_t seen_end = tile.position + tile.queries;
+      tile.keys = seen_end < end ? seen_end : end;
 
-    load_rows<D, kAll>(shared.q, kSplitRows, FlashHead<D>::kPieces, source.q.data, [&](int r) -> const char* {
-      if (r >= tile.queries * group) return nullptr;
-      return reinterpret_cast<const char*>(row_of<const Bfloat16>(source.q, tile.first + r / group) + (head * group + r % group) * D);
-    });
-    load_keys<D, kAll>(source, tile, head, begin, tile.keys, shared.stages[0], shared.seen[0]);
-    cp_async_commit();
-
-    int64_t row[2], last[2];
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      row[r] = lane / 4 + 8 * r;
-      last[r] = row[r] < tile.queries * group ? source.last(tile, row[r] / group) : -1;
-    }
-    RowSoftmax soft[2];
-    float acc[kTiles][4];
-    clear(acc);
-    uint32_t q[FlashHead<D>::kSteps][4];
-    const int64_t steps = (tile.keys - begin + kFlashKeys - 1) / kFlashKeys;
-    for (int64_t step = 0; step < steps; step++) {
-      const int64_t next = begin + (step + 1) * kFlashKeys;
-      const int stage = static_cast<int>(step % 2);
-      if (step + 1 < steps) load_keys<D, kAll>(source, tile, head, next, tile.keys, shared.stages[1 - stage], shared.seen[1 - stage]);
+      load_rows<D, kAll>(shared.q, kSplitRows, FlashHead<D>::kPieces, source.q.data, [&](int r) -> const char* {
+        if (r >= tile.queries * group) return nullptr;
+        return reinterpret_cast<const char*>(row_of<const Bfloat16>(source.q, tile.first + r / group) + (head * group + r % group) * D);
+      });
+      load_keys<D, kAll>(source, tile, head, begin, tile.keys, shared.stages[0], shared.seen[0]);
       cp_async_commit();
-      cp_async_wait<1>();
-      __syncthreads();
-      if (step == 0) load_queries<D>(shared.q, q);
-      float s[kScoreTiles][4], by[2];
-      uint32_t p[kFlashKeys / 16][4];
-      scores<D>(q, shared.stages[stage], s);
-      if (next - 1 > tile.position || next > tile.keys)
-        hide<kScoreTiles>(s, {last_in_step<kFlashKeys>(last[0], next), last_in_step<kFlashKeys>(last[1], next)}, shared.seen[stage]);
-      soften<kScoreTiles>(s, source.scale, soft, by);
-      pack<kScoreTiles>(s, p);
-      multiply(acc, by);
-      add_values<D, kTiles>(p, shared.stages[stage], warp * kTiles, acc);
-      __syncthreads();
-    }
+
+      int64_t row[2], last[2];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      soft[r].sum = quad_sum(soft[r].sum);
-      if (row[r] >= tile.queries * group) continue;
-      const int64_t slot = plan.slot(tile.sequence, tile.first + row[r] / group);
-      const int64_t q_head = head * group + row[r] % group, heads = group * source.kv_heads;
-      float* out = plan.partial + ((slot * heads + q_head) * plan.chunks + blockIdx.z) * (D + 2);
-#pragma unroll
-      for (int t = 0; t < kTiles; t++) {
-        const int column = (warp * kTiles + t) * 8 + lane % 4 * 2;
-        if (column >= D) continue;
-        out[column] = acc[t][2 * r];
-        out[column + 1] = acc[t][2 * r + 1];
+      for (int r = 0; r < 2; r++) {
+        row[r] = lane / 4 + 8 * r;
+        last[r] = row[r] < tile.queries * group ? source.last(tile, row[r] / group) : -1;
       }
-      if (warp == 0 && lane % 4 == 0) {
-        out[D] = soft[r].top;
-        out[D + 1] = soft[r].sum;
+      RowSoftmax soft[2];
+      float acc[kTiles][4];
+      clear(acc);
+      uint32_t q[FlashHead<D>::kSteps][4];
+      const int64_t steps = (tile.keys - begin + kFlashKeys - 1) / kFlashKeys;
+      for (int64_t step = 0; step < steps; step++) {
+        const int64_t next = begin + (step + 1) * kFlashKeys;
+        const int stage = static_cast<int>(step % 2);
+        if (step + 1 < steps) load_keys<D, kAll>(source, tile, head, next, tile.keys, shared.stages[1 - stage], shared.seen[1 - stage]);
+        cp_async_commit();
+        cp_async_wait<1>();
+        __syncthreads();
+        if (step == 0) load_queries<D>(shared.q, q);
+        float s[kScoreTiles][4], by[2];
+        uint32_t p[kFlashKeys / 16][4];
+        scores<D>(q, shared.stages[stage], s);
+        if (next - 1 > tile.position || next > tile.keys)
+          hide<kScoreTiles>(s, {last_in_step<kFlashKeys>(last[0], next), last_in_step<kFlashKeys>(last[1], next)}, shared.seen[stage]);
+        soften<kScoreTiles>(s, source.scale, soft, by);
+        pack<kScoreTiles>(s, p);
+        multiply(acc, by);
+        add_values<D, kTiles>(p, shared.stages[stage], warp * kTiles, acc);
+        __syncthreads();
+      }
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        soft[r].sum = quad_sum(soft[r].sum);
+        if (row[r] >= tile.queries * group) continue;
+        const int64_t slot = plan.slot(tile.sequence, tile.first + row[r] / group);
+        const int64_t q_head = head * group + row[r] % group, heads = group * source.kv_heads;
+        float* out = plan.partial + ((slot * heads + q_head) * plan.chunks + chunk) * (D + 2);
+#pragma unroll
+        for (int t = 0; t < kTiles; t++) {
+          const int column = (warp * kTiles + t) * 8 + lane % 4 * 2;
+          if (column >= D) continue;
+          out[column] = acc[t][2 * r];
+          out[column + 1] = acc[t][2 * r + 1];
+        }
+        if (warp == 0 && lane % 4 == 0) {
+          out[D] = soft[r].top;
+          out[D + 1] = soft[r].sum;
+        }
       }
     }
   }
@@ -188,7 +198,8 @@ template <int D>
 void split_sm80(const PagedCausal& source, const SplitPlan& plan, const Queue& q) {
   const auto paged_split_kernel = cuda::paged_split_kernel<D>;
   const auto paged_combine_kernel = cuda::paged_combine_kernel<D>;
-  const dim3 grid(static_cast<unsigned>(source.sequences), static_cast<unsigned>(source.kv_heads), static_cast<unsigned>(plan.chunks));
+  const dim3 grid(static_cast<unsigned>(source.sequences), static_cast<unsigned>(source.kv_heads),
+                  blocks_of_chunks(plan.chunks, source.sequences * source.kv_heads, q.card));
   *q.failure = allow_shared(paged_split_kernel, sizeof(SplitShared<D>));
   if (*q.failure != cudaSuccess) return;
   L3V_LAUNCH(paged_split_kernel, grid, dim3(kSplitWarps * 32), sizeof(SplitShared<D>), q.stream, source, plan);
