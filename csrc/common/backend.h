@@ -8,14 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "both.h"
 #include "llama3v.h"
-
-// Marks what a GPU's kernels call as well.
-#if defined(__CUDACC__)
-#define L3V_BOTH __host__ __device__
-#else
-#define L3V_BOTH
-#endif
 
 namespace l3v {
 

@@ -28,7 +28,7 @@
 #include <cstring>
 
 #include "../common/blocks.h"
-#include "float16.h"
+#include "../common/float16.h"
 #include "weight.h"
 
 namespace l3v::cpu {

@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "float16.h"
+#include "../common/float16.h"
 #include "mathx.h"
 #include "blocks.h"
 #include "ops.h"

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "float16.h"
+#include "../common/float16.h"
 #include "mathx.h"
 #include "ops.h"
 #include "weight.h"

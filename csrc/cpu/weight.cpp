@@ -6,7 +6,7 @@
 #include <new>
 
 #include "../common/blocks.h"
-#include "float16.h"
+#include "../common/float16.h"
 #include "memory.h"
 #include "weight_blocks.h"
 

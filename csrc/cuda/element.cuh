@@ -2,6 +2,7 @@
 #ifndef L3V_CUDA_ELEMENT_CUH
 #define L3V_CUDA_ELEMENT_CUH
 
+#include "../common/float16.h"
 #include "launch.cuh"
 
 namespace l3v::cuda {
@@ -17,14 +18,7 @@ __device__ inline uint32_t as_bits(float f) {
   return bits;
 }
 
-__device__ inline float widen_bf16(uint16_t h) { return as_float(static_cast<uint32_t>(h) << 16); }
-
-// To nearest, ties to even; a NaN stays one.
-__device__ inline float round_to_bf16(float f) {
-  const uint32_t bits = as_bits(f);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return as_float((bits & 0xffff0000u) | 0x00400000u);
-  return as_float((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
-}
+__device__ inline float round_to_bf16(float f) { return widen_bf16(round_bf16(f)); }
 
 struct Bfloat16 {
   uint16_t bits;
@@ -37,7 +31,7 @@ __device__ inline float widen(Bfloat16 h) { return widen_bf16(h.bits); }
 template <class T>
 __device__ T narrow(float f) {
   if constexpr (sizeof(T) == sizeof f) return f;
-  else return {static_cast<uint16_t>(as_bits(round_to_bf16(f)) >> 16)};
+  else return {round_bf16(f)};
 }
 
 // Row r of a view whose dtype is T's.

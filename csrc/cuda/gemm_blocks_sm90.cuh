@@ -105,6 +105,7 @@ __device__ void bring_tiles(typename Form::Shared& s, const TensorMap& x, const 
 template <class Form>
 __global__ void __launch_bounds__(Form::kThreads, 1)
     gemm_blocks_sm90_kernel(const __grid_constant__ TensorMap x, WeightRows w, Product p, int64_t units) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDACC__)
   L3V_SHARED(typename Form::Shared, s);
   const int group = static_cast<int>(threadIdx.x) / 128;
   if (threadIdx.x == 0) {
@@ -117,6 +118,7 @@ __global__ void __launch_bounds__(Form::kThreads, 1)
   __syncthreads();
   if (group >= Form::kConsumers) bring_tiles<Form>(s, x, w, p, units, group - Form::kConsumers);
   else multiply_tiles<Form>(s, p, units, group);
+#endif
 }
 
 template <class Form>

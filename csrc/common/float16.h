@@ -1,31 +1,45 @@
-// float16.h: the two 16-bit float types, one value at a time.
-#ifndef L3V_CPU_FLOAT16_H
-#define L3V_CPU_FLOAT16_H
+// float16.h: the two 16-bit float types, one value at a time, on the host and in a GPU's kernels.
+#ifndef L3V_COMMON_FLOAT16_H
+#define L3V_COMMON_FLOAT16_H
 
 #include <cstdint>
 #include <cstring>
 
-namespace l3v::cpu {
+#include "both.h"
+
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+namespace l3v {
 
 // bfloat16 is the upper half of a float.
-static inline float widen_bf16(uint16_t h) {
+L3V_BOTH static inline float widen_bf16(uint16_t h) {
   const uint32_t bits = static_cast<uint32_t>(h) << 16;
   float f;
-  std::memcpy(&f, &bits, sizeof f);
+  memcpy(&f, &bits, sizeof f);
   return f;
 }
 
 // Rounds to nearest, ties to even; a NaN stays one (its quiet bit is set, so that cutting the
 // lower half cannot leave an infinity).
-static inline uint16_t round_bf16(float f) {
+L3V_BOTH static inline uint16_t round_bf16(float f) {
+#if defined(__CUDA_ARCH__)
+  return __bfloat16_as_ushort(__float2bfloat16_rn(f));
+#else
   uint32_t bits;
-  std::memcpy(&bits, &f, sizeof bits);
+  memcpy(&bits, &f, sizeof bits);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 
 // IEEE binary16, denormals included.
-static inline float widen_f16(uint16_t h) {
+L3V_BOTH static inline float widen_f16(uint16_t h) {
+#if defined(__CUDA_ARCH__)
+  return __half2float(__ushort_as_half(h));
+#else
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
   const uint32_t rest = static_cast<uint32_t>(h & 0x7fffu) << 13;  // exponent and mantissa in place
   uint32_t bits;
@@ -37,12 +51,13 @@ static inline float widen_f16(uint16_t h) {
     bits = rest + 0x38000000u;
   } else {  // zero or denormal: mantissa * 2^-24
     f = static_cast<float>(h & 0x03ffu) * 5.9604644775390625e-8f;
-    std::memcpy(&bits, &f, sizeof bits);
+    memcpy(&bits, &f, sizeof bits);
   }
   bits |= sign;
-  std::memcpy(&f, &bits, sizeof f);
+  memcpy(&f, &bits, sizeof f);
   return f;
+#endif
 }
 
-}  // namespace l3v::cpu
+}  // namespace l3v
 #endif
