@@ -121,6 +121,9 @@ func TestToolkits(t *testing.T) {
 
 // One kernel stands for all of them: the whole library takes minutes, and has tests of its own.
 func TestBuildCompilesKernels(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the CUDA compiler takes seconds, and minutes under a sanitizer's runtime")
+	}
 	needCXX(t)
 	nvcc := needNVCC(t)
 	sources := fakeSources(t)
