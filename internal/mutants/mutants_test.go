@@ -51,7 +51,7 @@ func TestRules(t *testing.T) {
 		{"a lambda's body", "const auto f = [&](int i) { return x[i]; };", "const auto f = [&](int i) { return x[shift(1, 0, i)]; };", []string{"index i: +1"}},
 		{"templates and sizes are constants", "float x[kN < 2 ? 1 : 2], y = static_cast<float>(n); static_assert(a < b); constexpr int k = a < b;",
 			"float x[kN < 2 ? 1 : 2], y = static_cast<float>(n); static_assert(a < b); constexpr int k = a < b;", nil},
-		{"a declaration is no call", "Stage s(a); L3V_SHARED(Shared, t); memcpy(&f, &g, sizeof f);", "Stage s(a); L3V_SHARED(Shared, t); memcpy(&f, &g, sizeof f);", nil},
+		{"a declaration is no call", "Stage s(a); Ring<4> r(b); L3V_SHARED(Shared, t); memcpy(&f, &g, sizeof f);", "Stage s(a); Ring<4> r(b); L3V_SHARED(Shared, t); memcpy(&f, &g, sizeof f);", nil},
 		{"if constexpr", "if constexpr (a < b) f();", "if constexpr (a < b) (is(1) ? (void)0 : (void)(f()));", []string{"drop f()"}},
 	} {
 		t.Run(c.why, func(t *testing.T) {

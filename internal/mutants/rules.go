@@ -202,7 +202,9 @@ func (w *writer) dropped(i, end int) {
 		}
 		if w.template(j) {
 			list = j
-			j = w.templateEnd(j)
+			if j = w.templateEnd(j); w.tokens[j+1].word {
+				return // a declaration
+			}
 			continue
 		}
 		if j > i && w.tokens[j].word && w.tokens[j-1].word || w.at(j) == "*" || w.at(j) == "&" || slices.Contains(assignments, w.at(j)) {
