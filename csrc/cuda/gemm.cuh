@@ -18,9 +18,6 @@ namespace l3v::cuda {
 
 // ---- x in 16 bits. -------------------------------------------------------------------------
 
-template <class Type>
-constexpr int32_t dtype_of = std::is_same<Type, Bf16>::value ? L3V_BF16 : L3V_F16;
-
 // Rows of 16-bit elements as 16-byte copies take them: every row begins at a multiple of 16 bytes, and
 // is zero from cols to the next multiple of 8.
 struct HalfRows {
@@ -35,45 +32,8 @@ inline bool is_half_rows(const Matrix& x, int64_t cols, int32_t compute) {
   return x.dtype == compute && aligned_rows(x) && cols % 8 == 0;
 }
 
-// out = x rounded to nearest even, a row after the other.
-// Grid: strided over pieces of 8 elements, one a thread. Bound by memory: 4 bytes an element are read
-// (2 of bfloat16) and 2 written; of 729 x 1152 that is 5 MB, which stay in L2 for the product.
-template <class Type, class T>
-__global__ void __launch_bounds__(kThreads) round_rows_kernel(Matrix x, HalfRows out, bool wide) {
-  const int64_t pieces = tiles_for(out.cols, 8), all = out.rows * pieces;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < all; i += static_cast<int64_t>(gridDim.x) * kThreads) {
-    const int64_t row = i / pieces, column = i % pieces * 8;
-    const T* from = row_of<T>(x, row) + column;
-    const int valid = out.cols - column < 8 ? static_cast<int>(out.cols - column) : 8;
-    Bytes16 piece;
-    for (int half = 0; half < 2; half++) {
-      float v[4];
-      if constexpr (std::is_same<T, float>::value) {
-        load4(v, from + 4 * half, valid - 4 * half, wide);
-      } else {
-        for (int j = 0; j < 4; j++) v[j] = 4 * half + j < valid ? widen(from[4 * half + j]) : 0.0f;
-      }
-      for (int j = 0; j < 2; j++) piece.words[2 * half + j] = pack2(v[2 * j], v[2 * j + 1], Type{});
-    }
-    *reinterpret_cast<Bytes16*>(const_cast<char*>(out.data) + row * out.row_bytes + column * 2) = piece;
-  }
-}
-
-// x, or x rounded into scratch.
-template <class Type>
-HalfRows half_rows(const Matrix& x, int64_t rows, int64_t cols, char* scratch, const Queue& q) {
-  if (is_half_rows(x, cols, dtype_of<Type>)) return {x.data, x.stride * 2, rows, cols};
-  const HalfRows out{scratch, half_row_bytes(cols), rows, cols};
-  const dim3 grid = blocks_for(divide_up(rows * divide_up(cols, 8), kThreads));
-  if (x.dtype == L3V_F32) {
-    const auto round_rows_kernel = cuda::round_rows_kernel<Type, float>;
-    L3V_LAUNCH(round_rows_kernel, grid, dim3(kThreads), 0, q.stream, x, out, aligned_rows(x));
-  } else {
-    const auto round_rows_kernel = cuda::round_rows_kernel<Type, Bfloat16>;
-    L3V_LAUNCH(round_rows_kernel, grid, dim3(kThreads), 0, q.stream, x, out, false);
-  }
-  return out;
-}
+// x, or where it is no such rows x rounded into scratch by round_rows_kernel (gemm.cu).
+HalfRows half_rows(const Matrix& x, int64_t rows, int64_t cols, int32_t compute, const Queue& q);
 
 // ---- Which part of the product a block works on. -------------------------------------------
 
@@ -147,25 +107,9 @@ __device__ inline void finish_sums(WarpSums& s, const float (&sum)[4][4], const 
 
 // ---- Splits. -------------------------------------------------------------------------------
 
-// out = epilogue of the sums over splits in order: partial [splits][rows][outs], rows of `pitch` floats.
-// Grid: strided over four neighbours of out, a thread each. Bound by memory, and where the partial sums
-// fit, by L2: splits + 1 times out.
-static __global__ void __launch_bounds__(kThreads)
-    add_splits_kernel(const float* partial, int64_t pitch, int32_t splits, int64_t rows, int64_t outs, Epilogue e, bool wide) {
-  const int64_t pieces = tiles_for(outs, 4), all = rows * pieces;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < all; i += static_cast<int64_t>(gridDim.x) * kThreads) {
-    const int64_t row = i / pieces, column = i % pieces * 4;
-    const int valid = outs - column < 4 ? static_cast<int>(outs - column) : 4;
-    float y[4];
-    load4(y, partial + row * pitch + column, valid, true);
-    for (int32_t split = 1; split < splits; split++) {
-      float more[4];
-      load4(more, partial + (split * rows + row) * pitch + column, valid, true);
-      for (int j = 0; j < 4; j++) y[j] += more[j];
-    }
-    finish4(e, y, row, column, valid, wide);
-  }
-}
+// out = epilogue of the sums over splits in order, by add_splits_kernel (gemm.cu): partial
+// [splits][rows][outs], rows of split_pitch(outs) floats.
+void add_splits(const float* partial, int32_t splits, int64_t rows, int64_t outs, const Epilogue& e, const Queue& q);
 
 inline int64_t split_pitch(int64_t outs) { return divide_up(outs, 4) * 4; }
 
@@ -190,10 +134,7 @@ void run_product(const TileChoice& t, int64_t rows, int64_t outs, int64_t cols, 
     p.wide = true;
   }
   launch(p);
-  if (t.splits == 1) return;
-  const dim3 grid = blocks_for(divide_up(rows * divide_up(outs, 4), kThreads));
-  L3V_LAUNCH(add_splits_kernel, grid, dim3(kThreads), 0, q.stream, reinterpret_cast<const float*>(partials), pitch, t.splits, rows,
-             outs, e, wide(e));
+  if (t.splits > 1) add_splits(reinterpret_cast<const float*>(partials), t.splits, rows, outs, e, q);
 }
 
 }  // namespace l3v::cuda

@@ -10,7 +10,6 @@
 //
 // Loaders of x and of W have
 //   static constexpr int kBlocks                      of a multiprocessor that its registers leave room for
-//   kBlocks                                           that the registers of a loader of W leave room for
 //   using Held                                        what a thread keeps between the two calls
 //   template <class Tile> begin(held, tile, first_row, k0)
 //                                                     asks for columns k0 and up of the tile's rows
@@ -75,7 +74,7 @@ struct GemmSm80 {
   static constexpr int kRows = kRowsOf, kCols = kColsOf, kDepth = kDepthOf, kStages = kStagesOf;
   static constexpr int kAcross = kCols / 32, kDown = 2, kThreads = 32 * kAcross * kDown;
   static constexpr int kFragments = kRows / kDown / 16;  // of 16 rows, of a warp
-  static constexpr int kBlocks = W::kBlocks;             // that a multiprocessor should hold
+  static constexpr int kBlocks = X::kBlocks < W::kBlocks ? X::kBlocks : W::kBlocks;
   using XTile = HalfTile<kRows, kDepth, kThreads>;
   using WTile = HalfTile<kCols, kDepth, kThreads>;
   struct Stage {

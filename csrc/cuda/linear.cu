@@ -35,7 +35,7 @@ template <class Type>
 void tensor_cores(const LinearArgs& a, LinearForm form, const Queue& q) {
   const WeightRows w = rows_of(a.weight);
   const TileChoice t = tile_of(a, form, q.card);
-  const HalfRows x = half_rows<Type>(a.x, a.rows, w.cols, q.scratch, q), weight{w.data, w.row_bytes, w.rows, w.cols};
+  const HalfRows x = half_rows(a.x, a.rows, w.cols, a.compute, q), weight{w.data, w.row_bytes, w.rows, w.cols};
   char* partials = q.scratch + half_rows_bytes(a.x, a.rows, w.cols, a.compute);
   run_product(t, a.rows, w.rows, w.cols, epilogue_of(a), partials, q, [&](const Product& p) {
     const bool blocks = is_block_type(w.dtype);

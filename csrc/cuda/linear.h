@@ -15,6 +15,11 @@ enum class LinearForm {
   kSm90,   // gemm_sm90.cuh: the same by WGMMA and TMA
 };
 
+// In a batch-invariant context every product of 16 bits takes one tile, 128 x 128 and no splits, so that
+// neither how many rows there are nor their tiles' order decides a row's sums; float32 is one chain of sums
+// anyway. On paper (tile_cycles, H100) that costs the products of a layer of so400m-384 over one picture
+// 1.4 times their time, those of Llama 3 8B over 512 tokens 1.25, and its decoding in bfloat16 1.4, as
+// few blocks then read the weight.
 inline LinearForm linear_form(const LinearArgs& a, const Card& card) {
   if (card.forms == Forms::kPlain) return LinearForm::kPlain;
   if (takes_gemv(a, card)) return LinearForm::kGemv;

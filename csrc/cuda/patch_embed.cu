@@ -10,7 +10,6 @@
 #include "ops.h"
 
 namespace l3v::cuda {
-namespace {
 
 // Where the squares lie.
 struct Squares {
@@ -40,7 +39,7 @@ struct Squares {
 // A tile of squares, a piece of 8 values at a time.
 template <class Type>
 struct SquareLoader {
-  static constexpr int kBlocks = 2;
+  static constexpr int kBlocks = 1;  // 16 floats that are under way do not fit 128 registers
   Squares squares;
   int64_t rows, cols;
 
@@ -83,6 +82,8 @@ struct SquareLoader {
     }
   }
 };
+
+namespace {
 
 bool takes_tensor_cores(const PatchEmbedArgs& a, const Card& card) {
   return card.forms != Forms::kPlain && a.compute != L3V_F32;
