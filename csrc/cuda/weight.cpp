@@ -2,6 +2,8 @@
 #include "weight.h"
 
 #include <cstring>
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "../common/blocks.h"
@@ -103,15 +105,17 @@ Status CudaDevice::weight_read(const Weight* weight, int64_t first, int64_t rows
   const CudaWeight& w = *static_cast<const CudaWeight*>(weight);
   const int64_t row_bytes = w.view.row_bytes;
   if (!is_block_type(w.dtype) && w.file_bytes == row_bytes) return read(dst, w.data + first * row_bytes, rows * row_bytes);
-  std::vector<char> row(static_cast<size_t>(row_bytes));
-  for (int64_t i = 0; i < rows; i++) {
-    L3V_PASS(read(row.data(), w.data + (first + i) * row_bytes, row_bytes));
-    char* file = static_cast<char*>(dst) + i * w.file_bytes;
-    if (is_block_type(w.dtype)) {
+  const int64_t most = std::max<int64_t>(1, (1 << 20) / row_bytes);  // a mebibyte at once
+  std::vector<char> part(static_cast<size_t>(std::min(most, rows) * row_bytes));
+  for (int64_t row = 0; row < rows; row += most) {
+    const int64_t count = std::min(most, rows - row);
+    L3V_PASS(read(part.data(), w.data + (first + row) * row_bytes, count * row_bytes));
+    for (int64_t i = 0; i < count; i++) {
+      const char* from = part.data() + i * row_bytes;
+      char* file = static_cast<char*>(dst) + (row + i) * w.file_bytes;
       std::memset(file, 0, static_cast<size_t>(w.file_bytes));
-      unpack_row(w.view, row.data(), file);
-    } else {
-      std::memcpy(file, row.data(), static_cast<size_t>(w.file_bytes));
+      if (is_block_type(w.dtype)) unpack_row(w.view, from, file);
+      else std::memcpy(file, from, static_cast<size_t>(w.file_bytes));
     }
   }
   return {};
