@@ -273,7 +273,8 @@ template <int D, class Source>
 __global__ void __launch_bounds__(kFlashWarps * 32, 1) flash_sm80_kernel(Source source, unsigned long long* faults) {
   constexpr int kAll = kFlashWarps * 32, kTiles = FlashHead<D>::kTiles;
   L3V_SHARED(FlashShared<D>, shared);
-  const int64_t head = blockIdx.y, group = source.group;
+  const int64_t head = blockIdx.y;
+  const int group = source.group;
   source.find(blockIdx.x, kFlashRows / group, faults, &shared.tile);
   __syncthreads();
   source.check(&shared.tile, faults);
@@ -296,7 +297,8 @@ __global__ void __launch_bounds__(kFlashWarps * 32, 1) flash_sm80_kernel(Source 
   __syncthreads();
 
   // The last key of the thread's two rows; rows that are not there see none.
-  int64_t row[2], last[2];
+  int row[2];
+  int64_t last[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     row[r] = warp * 16 + lane / 4 + 8 * r;

@@ -126,8 +126,10 @@ __device__ void attend_wide(const Source& source, const FlashTile& tile, int fir
   constexpr int kSteps = WideHead<D>::kSteps, kStages = WideHead<D>::kStages, kValues = D / 8;
   constexpr uint32_t kEight = 8 * 2 * kPanel;  // bytes of eight rows
   const int lane = static_cast<int>(threadIdx.x % 32);
-  const int64_t head = blockIdx.y, group = source.group;
-  int64_t row[2], last[2];
+  const int64_t head = blockIdx.y;
+  const int group = source.group;
+  int row[2];
+  int64_t last[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     row[r] = first_row + static_cast<int>(threadIdx.x % 128 / 32) * 16 + lane / 4 + 8 * r;

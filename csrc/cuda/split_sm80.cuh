@@ -53,7 +53,8 @@ template <int D>
 __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedCausal source, SplitPlan plan) {
   constexpr int kAll = kSplitWarps * 32, kTiles = (FlashHead<D>::kTiles + kSplitWarps - 1) / kSplitWarps;
   L3V_SHARED(SplitShared<D>, shared);
-  const int64_t head = blockIdx.y, group = source.group, s = blockIdx.x;
+  const int64_t head = blockIdx.y, s = blockIdx.x;
+  const int group = source.group;
   if (threadIdx.x < 32) {
     const int64_t sound = owner_of(source.q_offsets, source.sequences, source.q_rows, -1).sound;
     if (threadIdx.x == 0) {
@@ -69,14 +70,14 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
     }
   }
   __syncthreads();
-  const FlashTile all = shared.sequence;
+  const FlashTile& all = shared.sequence;
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-  const int64_t together = kSplitRows / group;  // queries at once
+  const int together = kSplitRows / group;  // queries at once
   for (int64_t chunk = blockIdx.z; chunk_begin(chunk, kFlashChunk) < all.keys; chunk += gridDim.z) {
     const int64_t begin = chunk_begin(chunk, kFlashChunk), end = chunk_begin(chunk + 1, kFlashChunk);
     // Queries before that see nothing of the chunk.
     const int64_t blind = begin > all.position ? begin - all.position : 0;
-    for (int64_t done = blind < all.queries ? blind / together * together : all.queries; done < all.queries; done += together) {
+    for (int64_t done = blind; done < all.queries; done += together) {
       FlashTile tile = all;
       tile.first = all.first + done;
       tile.position = all.position + done;
@@ -91,7 +92,8 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
       load_keys<D, kAll>(source, tile, head, begin, tile.keys, shared.stages[0], shared.seen[0]);
       cp_async_commit();
 
-      int64_t row[2], last[2];
+      int row[2];
+      int64_t last[2];
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         row[r] = lane / 4 + 8 * r;
@@ -100,7 +102,6 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
       RowSoftmax soft[2];
       float acc[kTiles][4];
       clear(acc);
-      uint32_t q[FlashHead<D>::kSteps][4];
       const int64_t steps = (tile.keys - begin + kFlashKeys - 1) / kFlashKeys;
       for (int64_t step = 0; step < steps; step++) {
         const int64_t next = begin + (step + 1) * kFlashKeys;
@@ -109,7 +110,9 @@ __global__ void __launch_bounds__(kSplitWarps * 32, 3) paged_split_kernel(PagedC
         cp_async_commit();
         cp_async_wait<1>();
         __syncthreads();
-        if (step == 0) load_queries<D>(shared.q, q);
+        // Again each step: registers are scarcer here than reads from shared memory.
+        uint32_t q[FlashHead<D>::kSteps][4];
+        load_queries<D>(shared.q, q);
         float s[kScoreTiles][4], by[2];
         uint32_t p[kFlashKeys / 16][4];
         scores<D>(q, shared.stages[stage], s);
