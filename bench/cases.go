@@ -42,13 +42,13 @@ func linears(k *maker) (list []func() (measurement, error)) {
 			}, k))
 		}
 	}
-	// Weights of blocks in int8: a row against reading them, a prompt against the dot products of
-	// bytes, and the prompt in float32 besides.
+	// Weights of blocks in int8 and in bfloat16: a row against reading them, a prompt against the products
+	// of that type; and the prompt in float32 besides.
 	for _, t := range []ops.DType{ops.Q4_0, ops.Q8_0, ops.Q4_K} {
 		for _, c := range []struct {
 			rows    int
 			compute ops.DType
-		}{{1, ops.I8}, {prompt, ops.I8}, {prompt, ops.F32}} {
+		}{{1, ops.I8}, {prompt, ops.I8}, {1, ops.BF16}, {prompt, ops.BF16}, {prompt, ops.F32}} {
 			list = append(list, one(func() measurement {
 				w, x, y := k.weight(t, textHidden, textDim), k.floats(c.rows, textDim), k.floats(c.rows, textHidden)
 				m := measurement{dtype: t.String() + "x" + c.compute.String(), shape: []int{c.rows, textDim, textHidden},

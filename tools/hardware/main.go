@@ -130,7 +130,8 @@ func findLibrary(dir string) (*binding.Library, error) {
 func newRecord(l *binding.Library) Record {
 	caps := l.Capabilities()
 	r := Record{Card: caps.Device, Emulated: caps.Emulated, Multiprocessors: caps.Cores, Memory: caps.MemoryTotal,
-		Library: l.Hash(), ABI: l.ABI().String(), Date: time.Now().UTC().Format(time.DateOnly), Driver: driver()}
+		Library: l.Hash(), ABI: l.ABI().String(), Date: time.Now().UTC().Format(time.DateOnly),
+		Driver: output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -141,12 +142,15 @@ func newRecord(l *binding.Library) Record {
 			}
 		}
 	}
+	if r.Commit == "" {
+		r.Commit = output("git", "rev-parse", "HEAD")
+	}
 	return r
 }
 
-// driver is the version that nvidia-smi names, "" where there is none to ask.
-func driver() string {
-	out, err := exec.Command("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").Output()
+// output is the first line that a command prints, "" where it cannot run.
+func output(command string, args ...string) string {
+	out, err := exec.Command(command, args...).Output()
 	if err != nil {
 		return ""
 	}
