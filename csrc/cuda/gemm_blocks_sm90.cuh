@@ -61,14 +61,14 @@ struct BlockTile {
     for (int i = 0; i < kCount; i++)
       if (valid(w, at, i)) load_values(held[i], w, at.place.out + row(i), at.step * Form::kDepth + column());
   }
-  __device__ void store(uint16_t (&tile)[Form::kCols][Form::kDepth], const WeightRows& w, const Steps<Form>& at) const {
+  __device__ void store(Bytes16 (&tile)[Form::kCols][Form::kDepth / 8], const WeightRows& w, const Steps<Form>& at) const {
 #pragma unroll
     for (int i = 0; i < kCount; i++) {
       Bytes16 pieces[2] = {};
       if (valid(w, at, i)) widen_values<typename Form::Type>(pieces, w.dtype, held[i], column());
       const int first = column() / 8, swizzle = row(i) % 8;
-      *reinterpret_cast<Bytes16*>(&tile[row(i)][(first ^ swizzle) * 8]) = pieces[0];
-      *reinterpret_cast<Bytes16*>(&tile[row(i)][((first + 1) ^ swizzle) * 8]) = pieces[1];
+      tile[row(i)][first ^ swizzle] = pieces[0];
+      tile[row(i)][(first + 1) ^ swizzle] = pieces[1];
     }
   }
 };

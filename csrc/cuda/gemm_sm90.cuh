@@ -28,7 +28,7 @@ struct GemmSm90 {
   static constexpr int kRows = kRowsOf, kCols = kColsOf, kStages = kStagesOf, kDepth = 64;
   static constexpr int kConsumers = kRows / 64, kThreads = 128 * (kConsumers + 1);
   struct Stage {
-    uint16_t x[kRows][kDepth], w[kCols][kDepth];
+    Bytes16 x[kRows][kDepth / 8], w[kCols][kDepth / 8];
   };
   struct alignas(1024) Shared {
     Stage ring[kStages];
