@@ -8,8 +8,8 @@ import (
 )
 
 // Exception is an entry of csrc/cuda/mutants.txt: mutants that may survive, with the reason. It stands
-// for all mutants of one kind in all lines of one text of a file; or, without a text, for a number of
-// a file's mutants that nobody has judged one by one.
+// for all mutants of one kind in all lines of one text of a file. Without a text it says how many of
+// a file's mutants survive that nobody has judged one by one, or that none of the file is tried.
 type Exception struct {
 	File, Text, Mutation, Reason string
 	line                         int
@@ -23,7 +23,7 @@ type Exception struct {
 //	    reason, on one line or more
 //
 //	file
-//	    number of mutants not judged
+//	    number of mutants not judged, or "untried"
 //	    reason
 //
 // Lines that begin with # are comments.
@@ -50,7 +50,7 @@ func ParseExceptions(text string) ([]*Exception, error) {
 			return nil, fmt.Errorf("line %d: of no entry", i+1)
 		case e.Mutation == "":
 			e.Mutation = trimmed
-			if e.Text == "" {
+			if e.Text == "" && !e.Untried() {
 				var err error
 				if e.most, err = strconv.Atoi(trimmed); err != nil {
 					return nil, fmt.Errorf("line %d: of a whole file, and no number", i+1)
@@ -67,6 +67,9 @@ func ParseExceptions(text string) ([]*Exception, error) {
 	}
 	return list, nil
 }
+
+// Untried: no mutant of the file is run.
+func (e *Exception) Untried() bool { return e.Text == "" && e.Mutation == "untried" }
 
 // Excuse splits the survivors into those that a list allows and those that it does not, and says
 // which entries allow fewer than they could.
@@ -86,7 +89,7 @@ func Excuse(survivors []Mutant, list []*Exception) (allowed, rest []Mutant, stal
 		allowed = append(allowed, m)
 	}
 	for _, e := range list {
-		if e.used < max(1, e.most) {
+		if e.used < max(1, e.most) && !e.Untried() {
 			stale = append(stale, e)
 		}
 	}

@@ -1071,7 +1071,7 @@ func productCases(caps binding.Capabilities) []testCase {
 		x, bias, residual := reference.Uniform(1, rows*in), reference.Uniform(3, out), reference.Uniform(4, rows*out)
 		rounded := x
 		if compute != ops.F32 {
-			rounded, values = reference.Round(x, compute), reference.Round(values, compute)
+			rounded, k.loose = reference.Round(x, compute), t.Quantized()
 		}
 		k.stream.Compute = compute
 		y := k.out(rows, out)

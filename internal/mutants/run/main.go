@@ -67,6 +67,14 @@ func run() error {
 	case *try != "":
 		return tryMutant(library, *try)
 	}
+	list, err := os.ReadFile(filepath.Join(*root, "csrc/cuda/mutants.txt"))
+	if err != nil {
+		return err
+	}
+	exceptions, err := mutants.ParseExceptions(string(list))
+	if err != nil {
+		return fmt.Errorf("mutants.txt: %w", err)
+	}
 	begin := time.Now()
 	all, err := mutants.Write(*root, *build)
 	if err != nil {
@@ -85,16 +93,18 @@ func run() error {
 	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool {
 		return none[m.Number] && len(runs[m.Number]) == 0 || *only != "" && m.File != *only
 	})
+	untried := map[string]int{}
+	all = slices.DeleteFunc(all, func(m mutants.Mutant) bool {
+		skip := slices.ContainsFunc(exceptions, func(e *mutants.Exception) bool { return e.Untried() && e.File == m.File })
+		if skip {
+			untried[m.File]++
+		}
+		return skip
+	})
+	for _, file := range slices.Sorted(maps.Keys(untried)) {
+		fmt.Printf("%-20s %4d mutants, none tried\n", file, untried[file])
+	}
 	measuring := time.Since(begin) - built
-
-	list, err := os.ReadFile(filepath.Join(*root, "csrc/cuda/mutants.txt"))
-	if err != nil {
-		return err
-	}
-	exceptions, err := mutants.ParseExceptions(string(list))
-	if err != nil {
-		return fmt.Errorf("mutants.txt: %w", err)
-	}
 
 	outcomes := make([]outcome, last+1)
 	var group errgroup.Group
