@@ -274,12 +274,12 @@ func shortName(name string) string {
 // disassemble fills in the instructions of the kernels that are wanted.
 func disassemble(t *testing.T, library string, wanted []*kernel) {
 	t.Helper()
-	bySymbol := map[string]map[string]*kernel{}
+	bySymbol := map[string]map[string][]*kernel{} // several of a static one, of which each file has its own
 	for _, k := range wanted {
 		if bySymbol[k.arch.name] == nil {
-			bySymbol[k.arch.name] = map[string]*kernel{}
+			bySymbol[k.arch.name] = map[string][]*kernel{}
 		}
-		bySymbol[k.arch.name][k.symbol] = k
+		bySymbol[k.arch.name][k.symbol] = append(bySymbol[k.arch.name][k.symbol], k)
 	}
 	var group errgroup.Group
 	for name, kernels := range bySymbol {
@@ -289,13 +289,15 @@ func disassemble(t *testing.T, library string, wanted []*kernel) {
 				symbols = append(symbols, symbol)
 			}
 			slices.Sort(symbols)
-			var now *kernel
+			var now []*kernel
 			lines := bufio.NewScanner(strings.NewReader(reader(t, "-arch", name, "-sass", "-fun", strings.Join(symbols, ","), library)))
 			for lines.Scan() {
 				if m := headerLine.FindStringSubmatch(lines.Text()); m != nil {
 					now = kernels[m[1]]
-				} else if m := codeLine.FindStringSubmatch(lines.Text()); m != nil && now != nil {
-					now.code = append(now.code, m[1])
+				} else if m := codeLine.FindStringSubmatch(lines.Text()); m != nil {
+					for _, k := range now {
+						k.code = append(k.code, m[1])
+					}
 				}
 			}
 			return lines.Err()
