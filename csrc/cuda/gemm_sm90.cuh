@@ -93,6 +93,7 @@ __device__ void multiply_tiles(typename Form::Shared& s, const Product& p, int64
 template <class Form>
 __global__ void __launch_bounds__(Form::kThreads, 1)
     gemm_sm90_kernel(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, Product p, int64_t units) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDACC__)
   constexpr int kStages = Form::kStages, kConsumers = Form::kConsumers;
   L3V_SHARED(typename Form::Shared, s);
   const int group = static_cast<int>(threadIdx.x) / 128;
@@ -128,6 +129,7 @@ __global__ void __launch_bounds__(Form::kThreads, 1)
     if constexpr (kConsumers == 2) setmaxnreg_inc<232>();
     multiply_tiles<Form>(s, p, units, group);
   }
+#endif
 }
 
 template <class Form>
