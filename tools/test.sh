@@ -94,6 +94,8 @@ if [ "$(uname -sm)" = "Linux x86_64" ] && command -v cmake >/dev/null && command
   cmake --build build/emu --target llama3v-cuda emutest -j "$(getconf _NPROCESSORS_ONLN)"
   LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=emulator CGO_ENABLED=0 go test ./internal/emutest
   LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=cuda CGO_ENABLED=0 go test -short -timeout 30m ./model/ops
+  # Small errors in the kernels, one at a time: the emulator or a wrong answer must tell of each.
+  CGO_ENABLED=0 go run ./internal/mutants/run
   # Failing drivers, golden models, the demo's answers and parity; the tests say what they leave out here.
   LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=cuda CGO_ENABLED=0 go test -short -run 'CUDA|Card|Captured' ./binding ./model/siglip
   LLAMA3V_LIB_DIR=$PWD/build/emu/lib L3V_REQUIRE=cuda CGO_ENABLED=0 go test -short -run Golden ./model/vlm

@@ -139,9 +139,7 @@ func cases(caps binding.Capabilities) []testCase {
 			k.near(reference.Penalize(x, counts, prompt, cols, settings), y)
 		})
 	}
-	if caps.ActivationTypes.Has(ops.BF16) {
-		list = append(list, halfCases()...)
-	}
+	list = append(list, wholeCases(caps)...)
 	list = append(list, rowCases()...)
 	list = append(list, sampleCases()...)
 	list = append(list, cacheCases(caps)...)
@@ -150,17 +148,21 @@ func cases(caps binding.Capabilities) []testCase {
 	return list
 }
 
-// halfCases: activations of bfloat16, in rows at any place and at multiples of 16 bytes.
-func halfCases() []testCase {
+// wholeCases: activations of both types, in rows at any place and at multiples of 16 bytes.
+func wholeCases(caps binding.Capabilities) []testCase {
 	var list []testCase
-	for _, aligned := range []bool{false, true} {
+	for i := range 4 {
+		half, aligned := i%2 == 1, i/2 == 1
+		if half && !caps.ActivationTypes.Has(ops.BF16) {
+			continue
+		}
 		add := func(name string, run func(k *kit)) {
-			list = append(list, testCase{name + ", bf16", func(k *kit) {
-				k.half, k.wide = true, aligned
+			list = append(list, testCase{name + ", in fours", func(k *kit) {
+				k.half, k.wide = half, aligned
 				run(k)
 			}})
 		}
-		for _, shape := range [][2]int{{3, 1092}, {3, 1037}, {tall, 4}} {
+		for _, shape := range [][2]int{{3, 1092}, {3, 1039}, {tall, 4}} {
 			rows, cols := shape[0], shape[1]
 			add("activation", func(k *kit) {
 				x := k.uniform(1, rows*cols)
