@@ -234,6 +234,9 @@ func checkOf(text string) string {
 			return check
 		}
 	}
+	if strings.Contains(text, "bad value on device") {
+		return "fault"
+	}
 	return "another check"
 }
 
