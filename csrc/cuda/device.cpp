@@ -515,7 +515,7 @@ Status backend_probe(int32_t device, l3v_capabilities* out) {
 #endif
   out->weight_types = types(L3V_F32, L3V_F16, L3V_BF16, L3V_Q4_0, L3V_Q4_1, L3V_Q5_0, L3V_Q5_1, L3V_Q8_0, L3V_Q2_K, L3V_Q3_K,
                             L3V_Q4_K, L3V_Q5_K, L3V_Q6_K, L3V_IQ4_NL, L3V_IQ4_XS);
-  out->activation_types = types(L3V_F32);
+  out->activation_types = types(L3V_F32, L3V_BF16);
   out->compute_types = types(L3V_F32, L3V_BF16, L3V_F16);
   out->memory_total = static_cast<int64_t>(total);
   out->memory_free = static_cast<int64_t>(free);

@@ -471,8 +471,9 @@ typedef struct l3v_cache_append_params {
 L3V_API l3v_status l3v_cache_append(l3v_context* ctx, const l3v_cache_append_params* p);
 
 /* Causal attention over that cache: the row at position t sees positions 0..t of its sequence.
- * Prefill, decode and mixtures of both in one call; the result of a row is the same bits however
- * the rows before it were cut into steps. q, out [rows, heads * head_dim]; they and the caches are
+ * Prefill, decode and mixtures of both in one call; where the library or the context is batch-invariant,
+ * and with float32 views in any case, the result of a row is the same bits however the rows before it
+ * were cut into steps. q, out [rows, heads * head_dim]; they and the caches are
  * activations, q and the caches of one type. */
 typedef struct l3v_paged_attention_params {
   uint32_t struct_size;
