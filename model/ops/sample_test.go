@@ -66,13 +66,13 @@ var samplings = []struct {
 // chi-square. Ids expected less than five times count as one. The bound is four standard deviations of
 // Wilson and Hilferty's normal form, that a right sampler passes 31,573 times of 31,574; seeds are fixed.
 func TestSampleDistribution(t *testing.T) {
-	const draws, batch, bound = 100_000, 5000, 4
+	const most, bound = 5000, 4 // rows of a call
 	for _, cols := range []int{50, 1000} {
 		x := reference.Uniform(7, cols)
 		for i := range x {
 			x[i] *= 4
 		}
-		rows := slices.Repeat(x, batch)
+		rows := slices.Repeat(x, most)
 		for _, c := range samplings {
 			t.Run(fmt.Sprintf("%s of %d", c.name, cols), func(t *testing.T) {
 				probabilities := reference.Probabilities(x, c.Sampling)
@@ -80,13 +80,14 @@ func TestSampleDistribution(t *testing.T) {
 					if d.scalar() && cols > 50 {
 						t.Skip("100,000 rows take the scalar set half a minute; TestSampleSets holds it to the others' ids")
 					}
-					xd, settings := d.floats(rows, batch, cols), d.settings(slices.Repeat([]ops.Sampling{c.Sampling}, batch)...)
-					ids, positions := d.tensor(ops.I32, batch, 1), d.tensor(ops.I32, batch, 1)
-					counts, draws := make([]int, cols), draws
+					draws, batch := 100_000, most
 					if d.library.Capabilities().Emulated {
-						draws = batch // an emulator takes ten minutes for all
+						draws, batch = 2000, 1000 // an emulator takes ten minutes for all
 					}
-					for first := int32(0); first < int32(draws); first += batch {
+					xd, settings := d.floats(rows[:batch*cols], batch, cols), d.settings(slices.Repeat([]ops.Sampling{c.Sampling}, batch)...)
+					ids, positions := d.tensor(ops.I32, batch, 1), d.tensor(ops.I32, batch, 1)
+					counts := make([]int, cols)
+					for first := int32(0); first < int32(draws); first += int32(batch) {
 						at := make([]int32, batch)
 						for i := range at {
 							at[i] = first + int32(i)
@@ -107,10 +108,14 @@ func TestSampleDistribution(t *testing.T) {
 
 // TestSampleSeeds: at one position, seeds draw as independently as positions do; high words count.
 func TestSampleSeeds(t *testing.T) {
-	const draws, cols = 20_000, 50
+	const cols = 50
 	x := reference.Uniform(7, cols)
 	for _, shift := range []int{0, 32} {
 		each(t, func(t *testing.T, d *device) {
+			draws := 20_000
+			if d.library.Capabilities().Emulated {
+				draws = 2000
+			}
 			settings := make([]ops.Sampling, draws)
 			for i := range settings {
 				settings[i] = ops.Sampling{Temperature: 1, TopP: 1, Seed: uint64(i) << shift}
