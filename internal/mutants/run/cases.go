@@ -854,7 +854,7 @@ func attentionCases(caps binding.Capabilities) []testCase {
 	}{
 		{2, 2, 72, []int32{0, 3, 70}, []int32{0, 9, 140}, false, true, true},
 		{2, 1, 64, []int32{0, 65}, []int32{0, 130}, true, true, true},
-		{1, 1, 128, []int32{1, 1, 66}, []int32{0, 5, 70}, false, true, true},
+		{1, 1, 128, []int32{0, 0, 66}, []int32{0, 5, 70}, false, true, true},
 		{2, 1, 40, []int32{0, 5}, []int32{0, 9}, false, false, true},
 		{4, 2, 18, []int32{0, 3, 3, 7}, []int32{0, 20, 24, 29}, false, false, false},
 		{2, 2, 72, []int32{0, 3}, []int32{0, 300}, true, false, false},
