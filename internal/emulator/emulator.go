@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package emulator asks a library whose kernels run on the emulator of csrc/emu what it has run. It is
 // for tests: only such a library has these functions.
 package emulator
