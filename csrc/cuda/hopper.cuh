@@ -206,15 +206,15 @@ __device__ __forceinline__ uint64_t shared_descriptor(const void* tile, uint32_t
   L3V_SUMS4(96), L3V_SUMS4(100), L3V_SUMS4(104), L3V_SUMS4(108), L3V_SUMS4(112), \
   L3V_SUMS4(116), L3V_SUMS4(120), L3V_SUMS4(124)
 
-#define L3V_WGMMA(n, k, a, b, keep, rows)                                                                        \
+#define L3V_WGMMA(type, n, k, a, b, keep, rows) \
   L3V_SM90("{\n.reg .pred p;\nsetp.ne.b32 p, %" #keep ", 0;\n"                                                    \
-           "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." L3V_TYPE "." L3V_TYPE " {" L3V_TEXT##k "}, %" #a ", %" #b \
+           "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" L3V_TEXT##k "}, %" #a ", %" #b \
            ", p, 1, 1, 0, %" #rows ";\n}"                                                                         \
            : L3V_LIST##k                                                                                          \
            : "l"(desc_a), "l"(desc_b), "r"(accumulate ? 1 : 0), "n"(kRows == Rows::kOfN ? 1 : 0))
-#define L3V_WGMMA_RA(n, k, a0, a1, a2, a3, b, keep, rows)                                                         \
+#define L3V_WGMMA_RA(type, n, k, a0, a1, a2, a3, b, keep, rows) \
   L3V_SM90("{\n.reg .pred p;\nsetp.ne.b32 p, %" #keep ", 0;\n"                                                    \
-           "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." L3V_TYPE "." L3V_TYPE " {" L3V_TEXT##k "}, {%" #a0 ", %" #a1 \
+           "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" L3V_TEXT##k "}, {%" #a0 ", %" #a1 \
            ", %" #a2 ", %" #a3 "}, %" #b ", p, 1, 1, %" #rows ";\n}"                                              \
            : L3V_LIST##k                                                                                          \
            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b), "r"(accumulate ? 1 : 0),                    \
@@ -224,81 +224,46 @@ __device__ __forceinline__ uint64_t shared_descriptor(const void* tile, uint32_t
 // of the four, with g = lane / 4 and t = lane % 4,
 //   d[4 j], d[4 j + 1]      row 16 w + g      columns 8 j + 2 t and the next
 //   d[4 j + 2], d[4 j + 3]  row 16 w + g + 8  the same
-// and a in registers is as in mma_m16n8k16, its rows 16 w and up. Each form stands once a type.
-#define L3V_TYPE "bf16"
-template <int N, Rows kRows = Rows::kOfK>
-__device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t desc_a, uint64_t desc_b, bool accumulate, Bf16) {
-  if constexpr (N == 8) L3V_WGMMA(8, 4, 4, 5, 6, 7);
-  else if constexpr (N == 16) L3V_WGMMA(16, 8, 8, 9, 10, 11);
-  else if constexpr (N == 24) L3V_WGMMA(24, 12, 12, 13, 14, 15);
-  else if constexpr (N == 32) L3V_WGMMA(32, 16, 16, 17, 18, 19);
-  else if constexpr (N == 40) L3V_WGMMA(40, 20, 20, 21, 22, 23);
-  else if constexpr (N == 48) L3V_WGMMA(48, 24, 24, 25, 26, 27);
-  else if constexpr (N == 64) L3V_WGMMA(64, 32, 32, 33, 34, 35);
-  else if constexpr (N == 72) L3V_WGMMA(72, 36, 36, 37, 38, 39);
-  else if constexpr (N == 80) L3V_WGMMA(80, 40, 40, 41, 42, 43);
-  else if constexpr (N == 96) L3V_WGMMA(96, 48, 48, 49, 50, 51);
-  else if constexpr (N == 128) L3V_WGMMA(128, 64, 64, 65, 66, 67);
-  else if constexpr (N == 192) L3V_WGMMA(192, 96, 96, 97, 98, 99);
-  else if constexpr (N == 256) L3V_WGMMA(256, 128, 128, 129, 130, 131);
-  else static_assert(N == 0, "a wgmma of this N has no line here");
+// and a in registers is as in mma_m16n8k16, its rows 16 w and up.
+#define L3V_WGMMA_FORMS(Type, type)                                                                                  \
+template <int N, Rows kRows = Rows::kOfK>                                                                            \
+__device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t desc_a, uint64_t desc_b, bool accumulate, Type) {  \
+  if constexpr (N == 8) L3V_WGMMA(type, 8, 4, 4, 5, 6, 7);                                                           \
+  else if constexpr (N == 16) L3V_WGMMA(type, 16, 8, 8, 9, 10, 11);                                                  \
+  else if constexpr (N == 24) L3V_WGMMA(type, 24, 12, 12, 13, 14, 15);                                               \
+  else if constexpr (N == 32) L3V_WGMMA(type, 32, 16, 16, 17, 18, 19);                                               \
+  else if constexpr (N == 40) L3V_WGMMA(type, 40, 20, 20, 21, 22, 23);                                               \
+  else if constexpr (N == 48) L3V_WGMMA(type, 48, 24, 24, 25, 26, 27);                                               \
+  else if constexpr (N == 64) L3V_WGMMA(type, 64, 32, 32, 33, 34, 35);                                               \
+  else if constexpr (N == 72) L3V_WGMMA(type, 72, 36, 36, 37, 38, 39);                                               \
+  else if constexpr (N == 80) L3V_WGMMA(type, 80, 40, 40, 41, 42, 43);                                               \
+  else if constexpr (N == 96) L3V_WGMMA(type, 96, 48, 48, 49, 50, 51);                                               \
+  else if constexpr (N == 128) L3V_WGMMA(type, 128, 64, 64, 65, 66, 67);                                             \
+  else if constexpr (N == 192) L3V_WGMMA(type, 192, 96, 96, 97, 98, 99);                                             \
+  else if constexpr (N == 256) L3V_WGMMA(type, 256, 128, 128, 129, 130, 131);                                        \
+  else static_assert(N == 0, "a wgmma of this N has no line here");                                                  \
+}                                                                                                                    \
+template <int N, Rows kRows = Rows::kOfK>                                                                            \
+__device__ __forceinline__ void wgmma_ra(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t desc_b, bool accumulate, \
+                                         Type) {                                                                     \
+  if constexpr (N == 8) L3V_WGMMA_RA(type, 8, 4, 4, 5, 6, 7, 8, 9, 10);                                              \
+  else if constexpr (N == 16) L3V_WGMMA_RA(type, 16, 8, 8, 9, 10, 11, 12, 13, 14);                                   \
+  else if constexpr (N == 24) L3V_WGMMA_RA(type, 24, 12, 12, 13, 14, 15, 16, 17, 18);                                \
+  else if constexpr (N == 32) L3V_WGMMA_RA(type, 32, 16, 16, 17, 18, 19, 20, 21, 22);                                \
+  else if constexpr (N == 40) L3V_WGMMA_RA(type, 40, 20, 20, 21, 22, 23, 24, 25, 26);                                \
+  else if constexpr (N == 48) L3V_WGMMA_RA(type, 48, 24, 24, 25, 26, 27, 28, 29, 30);                                \
+  else if constexpr (N == 64) L3V_WGMMA_RA(type, 64, 32, 32, 33, 34, 35, 36, 37, 38);                                \
+  else if constexpr (N == 72) L3V_WGMMA_RA(type, 72, 36, 36, 37, 38, 39, 40, 41, 42);                                \
+  else if constexpr (N == 80) L3V_WGMMA_RA(type, 80, 40, 40, 41, 42, 43, 44, 45, 46);                                \
+  else if constexpr (N == 96) L3V_WGMMA_RA(type, 96, 48, 48, 49, 50, 51, 52, 53, 54);                                \
+  else if constexpr (N == 128) L3V_WGMMA_RA(type, 128, 64, 64, 65, 66, 67, 68, 69, 70);                              \
+  else if constexpr (N == 192) L3V_WGMMA_RA(type, 192, 96, 96, 97, 98, 99, 100, 101, 102);                           \
+  else if constexpr (N == 256) L3V_WGMMA_RA(type, 256, 128, 128, 129, 130, 131, 132, 133, 134);                      \
+  else static_assert(N == 0, "a wgmma of this N has no line here");                                                  \
 }
-template <int N, Rows kRows = Rows::kOfK>
-__device__ __forceinline__ void wgmma_ra(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t desc_b, bool accumulate,
-                                         Bf16) {
-  if constexpr (N == 8) L3V_WGMMA_RA(8, 4, 4, 5, 6, 7, 8, 9, 10);
-  else if constexpr (N == 16) L3V_WGMMA_RA(16, 8, 8, 9, 10, 11, 12, 13, 14);
-  else if constexpr (N == 24) L3V_WGMMA_RA(24, 12, 12, 13, 14, 15, 16, 17, 18);
-  else if constexpr (N == 32) L3V_WGMMA_RA(32, 16, 16, 17, 18, 19, 20, 21, 22);
-  else if constexpr (N == 40) L3V_WGMMA_RA(40, 20, 20, 21, 22, 23, 24, 25, 26);
-  else if constexpr (N == 48) L3V_WGMMA_RA(48, 24, 24, 25, 26, 27, 28, 29, 30);
-  else if constexpr (N == 64) L3V_WGMMA_RA(64, 32, 32, 33, 34, 35, 36, 37, 38);
-  else if constexpr (N == 72) L3V_WGMMA_RA(72, 36, 36, 37, 38, 39, 40, 41, 42);
-  else if constexpr (N == 80) L3V_WGMMA_RA(80, 40, 40, 41, 42, 43, 44, 45, 46);
-  else if constexpr (N == 96) L3V_WGMMA_RA(96, 48, 48, 49, 50, 51, 52, 53, 54);
-  else if constexpr (N == 128) L3V_WGMMA_RA(128, 64, 64, 65, 66, 67, 68, 69, 70);
-  else if constexpr (N == 192) L3V_WGMMA_RA(192, 96, 96, 97, 98, 99, 100, 101, 102);
-  else if constexpr (N == 256) L3V_WGMMA_RA(256, 128, 128, 129, 130, 131, 132, 133, 134);
-  else static_assert(N == 0, "a wgmma of this N has no line here");
-}
-#undef L3V_TYPE
-#define L3V_TYPE "f16"
-template <int N, Rows kRows = Rows::kOfK>
-__device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t desc_a, uint64_t desc_b, bool accumulate, F16) {
-  if constexpr (N == 8) L3V_WGMMA(8, 4, 4, 5, 6, 7);
-  else if constexpr (N == 16) L3V_WGMMA(16, 8, 8, 9, 10, 11);
-  else if constexpr (N == 24) L3V_WGMMA(24, 12, 12, 13, 14, 15);
-  else if constexpr (N == 32) L3V_WGMMA(32, 16, 16, 17, 18, 19);
-  else if constexpr (N == 40) L3V_WGMMA(40, 20, 20, 21, 22, 23);
-  else if constexpr (N == 48) L3V_WGMMA(48, 24, 24, 25, 26, 27);
-  else if constexpr (N == 64) L3V_WGMMA(64, 32, 32, 33, 34, 35);
-  else if constexpr (N == 72) L3V_WGMMA(72, 36, 36, 37, 38, 39);
-  else if constexpr (N == 80) L3V_WGMMA(80, 40, 40, 41, 42, 43);
-  else if constexpr (N == 96) L3V_WGMMA(96, 48, 48, 49, 50, 51);
-  else if constexpr (N == 128) L3V_WGMMA(128, 64, 64, 65, 66, 67);
-  else if constexpr (N == 192) L3V_WGMMA(192, 96, 96, 97, 98, 99);
-  else if constexpr (N == 256) L3V_WGMMA(256, 128, 128, 129, 130, 131);
-  else static_assert(N == 0, "a wgmma of this N has no line here");
-}
-template <int N, Rows kRows = Rows::kOfK>
-__device__ __forceinline__ void wgmma_ra(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t desc_b, bool accumulate,
-                                         F16) {
-  if constexpr (N == 8) L3V_WGMMA_RA(8, 4, 4, 5, 6, 7, 8, 9, 10);
-  else if constexpr (N == 16) L3V_WGMMA_RA(16, 8, 8, 9, 10, 11, 12, 13, 14);
-  else if constexpr (N == 24) L3V_WGMMA_RA(24, 12, 12, 13, 14, 15, 16, 17, 18);
-  else if constexpr (N == 32) L3V_WGMMA_RA(32, 16, 16, 17, 18, 19, 20, 21, 22);
-  else if constexpr (N == 40) L3V_WGMMA_RA(40, 20, 20, 21, 22, 23, 24, 25, 26);
-  else if constexpr (N == 48) L3V_WGMMA_RA(48, 24, 24, 25, 26, 27, 28, 29, 30);
-  else if constexpr (N == 64) L3V_WGMMA_RA(64, 32, 32, 33, 34, 35, 36, 37, 38);
-  else if constexpr (N == 72) L3V_WGMMA_RA(72, 36, 36, 37, 38, 39, 40, 41, 42);
-  else if constexpr (N == 80) L3V_WGMMA_RA(80, 40, 40, 41, 42, 43, 44, 45, 46);
-  else if constexpr (N == 96) L3V_WGMMA_RA(96, 48, 48, 49, 50, 51, 52, 53, 54);
-  else if constexpr (N == 128) L3V_WGMMA_RA(128, 64, 64, 65, 66, 67, 68, 69, 70);
-  else if constexpr (N == 192) L3V_WGMMA_RA(192, 96, 96, 97, 98, 99, 100, 101, 102);
-  else if constexpr (N == 256) L3V_WGMMA_RA(256, 128, 128, 129, 130, 131, 132, 133, 134);
-  else static_assert(N == 0, "a wgmma of this N has no line here");
-}
-#undef L3V_TYPE
+L3V_WGMMA_FORMS(Bf16, "bf16")
+L3V_WGMMA_FORMS(F16, "f16")
+#undef L3V_WGMMA_FORMS
 #undef L3V_WGMMA
 #undef L3V_WGMMA_RA
 
